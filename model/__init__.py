@@ -1,0 +1,1 @@
+"""What the network is: configuration, task, weights, forward pass, decoding, checkpoints."""

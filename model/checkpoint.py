@@ -1,0 +1,231 @@
+"""Checkpoints: safetensors weights and a readable JSON card; published .pt files are read, never run."""
+
+import hashlib
+import json
+import pickle
+import platform
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from model.adder import Adder
+from model.atomic import write_atomic
+from model.config import ModelConfig
+from model.errors import InputError
+from model.factored import Params
+from model.published import from_published
+
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+WEIGHTS, CARD, TRAJECTORY = "model.safetensors", "model.json", "trajectory.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with the card that says where it comes from.
+
+    Attributes:
+        model: The network.
+        card: The contents of model.json (config, n_params, lineage, command, seed, versions,
+            measured accuracy, sha256); for a published file what it records about itself.
+        name: Shipped name, or the file's stem.
+        path: Where it was read.
+    """
+
+    model: Adder
+    card: dict[str, Any]
+    name: str
+    path: Path
+
+
+def load(reference: str | Path) -> Adder:
+    """Load a model by shipped name ("262p"), folder, weights file or published .pt file.
+
+    `NAME@STEP` loads the snapshot of that step from the checkpoint's trajectory.
+
+    Raises:
+        InputError: Nothing of that name, or a file that cannot be used; the message says why.
+    """
+    return read_checkpoint(reference).model
+
+
+def read_checkpoint(reference: str | Path) -> Checkpoint:
+    """Load a model together with its card; see `load`.
+
+    Raises:
+        InputError: Nothing of that name, or a file that cannot be used; the message says why.
+    """
+    base, _, step = str(reference).partition("@")
+    path = _resolve(base)
+    if path.suffix == ".pt":
+        if step:
+            raise InputError(f"{path} is a published file without a trajectory: leave out @{step}")
+        config, params, card = _read_published(path)
+        name = path.stem
+    else:
+        folder = path if path.is_dir() else path.parent
+        card = _read_card(folder / CARD)
+        config = ModelConfig.from_dict(card.get("config", {}))
+        file = path / WEIGHTS if path.is_dir() else path
+        params = _read_snapshot(folder, step) if step else _read_weights(file)
+        if not step and "sha256" in card and card["sha256"] != weights_sha256(params):
+            raise InputError(
+                f"{file} is not the weights that {folder / CARD} describes (sha256 differs): "
+                "copy both files again"
+            )
+        name = folder.name + (f"@{step}" if step else "")
+    try:
+        _check_finite(params)
+        model = Adder(config, params)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Checkpoint(model, card, name, path)
+
+
+def save(folder: Path, model: Adder, card: dict[str, Any]) -> Path:
+    """Write weights and card into `folder`, each atomically, the card last.
+
+    Args:
+        folder: Made if missing.
+        model: The network; its parameters are stored as float32.
+        card: What is known of its making; config, n_params, sha256 and versions are filled in here.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: A parameter is NaN or infinite, or the folder cannot be written.
+    """
+    params = {name: p.detach().float().contiguous().cpu() for name, p in model.params.items()}
+    _check_finite(params)
+    full = {
+        "config": model.config.to_dict(),
+        "n_params": model.config.n_params,
+        **card,
+        "sha256": weights_sha256(params),
+        "versions": versions(),
+    }
+    write_atomic(folder / WEIGHTS, safetensors.torch.save(params))
+    write_atomic(folder / CARD, json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+    return folder
+
+
+def shipped() -> list[str]:
+    """List the names of the shipped checkpoints."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
+
+
+def trajectory_steps(reference: str | Path) -> list[int]:
+    """List the steps of which a checkpoint keeps snapshots (empty without a trajectory)."""
+    path = _resolve(str(reference))
+    file = (path if path.is_dir() else path.parent) / TRAJECTORY
+    if not file.exists():
+        return []
+    return _open_tensors(file)["step"].tolist()
+
+
+def weights_sha256(params: Params) -> str:
+    """Hash names, shapes and float32 values, so that the same weights always have the same hash."""
+    digest = hashlib.sha256()
+    for name in sorted(params):
+        value = params[name].detach().float().contiguous().cpu()
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Name the versions and the processor that a result depends on."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": processor,
+    }
+
+
+def _resolve(reference: str) -> Path:
+    path = Path(reference)
+    if (SHIPPED / reference / CARD).exists() and not path.exists():
+        return SHIPPED / reference
+    if path.is_dir():
+        if not (path / WEIGHTS).exists():
+            raise InputError(
+                f"{path} has no {WEIGHTS}: give a folder that a training run wrote, "
+                f"or one of {', '.join(shipped()) or 'no shipped names'}"
+            )
+        return path
+    if path.is_file():
+        return path
+    raise InputError(
+        f"no checkpoint {reference!r}: give a path, or one of {', '.join(shipped()) or '(none)'}"
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: it belongs beside {WEIGHTS}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: copy it again ({error})") from error
+    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+        raise InputError(f"{path} has no config: it is not the card of a checkpoint")
+    return card
+
+
+def _open_tensors(path: Path) -> Params:
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is truncated or no safetensors file: copy it again") from error
+
+
+def _read_weights(path: Path) -> Params:
+    return {name: value.float() for name, value in _open_tensors(path).items()}
+
+
+def _read_snapshot(folder: Path, step: str) -> Params:
+    file = folder / TRAJECTORY
+    if not file.exists():
+        raise InputError(f"{folder} has no {TRAJECTORY}: leave out @{step}")
+    tensors = _open_tensors(file)
+    steps = tensors.pop("step").tolist()
+    if not step.isdigit() or int(step) not in steps:
+        near = min(steps, key=lambda x: abs(x - int(step))) if step.isdigit() else steps[-1]
+        raise InputError(f"{file} has no snapshot of step {step}: the nearest is {near}")
+    row = steps.index(int(step))
+    return {name: value[row].clone() for name, value in tensors.items()}
+
+
+def _read_published(path: Path) -> tuple[ModelConfig, Params, dict[str, Any]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} would run code when it is loaded, so it was not: ask for a file of plain tensors"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is truncated or no PyTorch file: copy it again") from error
+    try:
+        config, params = from_published(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    known = {key: content[key] for key in ("step", "val_exact", "params") if key in content}
+    return config, params, {"config": config.to_dict(), "published": known}
+
+
+def _check_finite(params: Params) -> None:
+    for name, value in params.items():
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"tensor {name} has NaN or infinite values: the file is not usable")

@@ -1,0 +1,76 @@
+"""The edge where commands meet people: arguments in, one clear line and exit code 2 when unusable."""
+
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from model.errors import InputError
+
+console = Console()
+"""Where tables go: standard output."""
+
+progress_console = Console(stderr=True)
+"""Where progress goes, so that standard output stays clean for pipes."""
+
+
+def run_command(
+    command: Callable[..., Any], argv: Sequence[str] | None, *, prog: str, example: str
+) -> int:
+    """Parse `argv` into the arguments of `command`, call it, and turn bad input into one line.
+
+    Args:
+        command: A function whose signature is the command line and whose docstring is its help.
+        argv: Arguments after the program's name; those of the process when None.
+        prog: How the program is called, for help and messages.
+        example: A command line that works, shown in --help.
+
+    Returns:
+        Exit code: 0 on success, 2 on input that cannot be used, 130 when interrupted, or the
+        command's own where it returns an integer.
+    """
+    description = f"{(command.__doc__ or '').split('Args:')[0].strip()}\n\nExample: {example}"
+
+    @functools.wraps(command)
+    def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return functools.partial(command, *args, **kwargs)
+
+    complaint = io.StringIO()
+    try:
+        try:
+            with contextlib.redirect_stderr(complaint):
+                call = tyro.cli(
+                    deferred,
+                    prog=prog,
+                    description=description,
+                    args=sys.argv[1:] if argv is None else argv,
+                    config=(tyro.conf.FlagCreatePairsOff,),
+                )
+        except SystemExit as stop:
+            if stop.code in (0, None):
+                return 0
+            raise InputError(f"{_one_line(complaint.getvalue())}; see {prog} --help") from None
+        result = call()
+        return result if isinstance(result, int) else 0
+    except InputError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _one_line(box: str) -> str:
+    """Take the message out of the box that tyro draws around it."""
+    words: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip(" │╭╮╰╯─")
+        if not text and "─" in line:
+            break
+        words += text.split()
+    return " ".join(words).rstrip(".") or "the arguments could not be read"

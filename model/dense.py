@@ -1,0 +1,107 @@
+"""The effective weights: the one structure that wrapper, evaluator, ablations and certifier read."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.adder import Adder
+from model.config import ModelConfig, Norm, qkv_names
+from model.factored import Params, factor_names, product
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Dense weights of one network, in TransformerLens orientation: activations multiply from the left.
+
+    Gauge-free: (A G, G^-1 B) gives the same `Dense`. Biases of norms are zero for RMSNorm. The head
+    `W_U` starts as W_E.T and may be edited apart from it.
+    """
+
+    W_E: Float[Tensor, "vocab d"]
+    W_pos: Float[Tensor, "pos d"]
+    W_Q: Float[Tensor, "d d"]
+    W_K: Float[Tensor, "d d"]
+    W_V: Float[Tensor, "d d"]
+    W_O: Float[Tensor, "d d"]
+    W_in: Float[Tensor, "d ff"]
+    W_out: Float[Tensor, "ff d"]
+    W_U: Float[Tensor, "d vocab"]
+    ln1_w: Float[Tensor, " d"]
+    ln1_b: Float[Tensor, " d"]
+    ln2_w: Float[Tensor, " d"]
+    ln2_b: Float[Tensor, " d"]
+    ln_final_w: Float[Tensor, " d"]
+    ln_final_b: Float[Tensor, " d"]
+    norm: Norm
+    eps: float
+
+    @property
+    def W_QK(self) -> Float[Tensor, "d d"]:  # noqa: N802
+        """Bilinear form of the scores on raw normed activations, gains folded: q-side rows, k-side columns."""
+        return self.ln1_w[:, None] * (self.W_Q @ self.W_K.T) * self.ln1_w
+
+    @property
+    def W_OV(self) -> Float[Tensor, "d d"]:  # noqa: N802
+        """What a source writes per unit of attention, gain folded on the reading side."""
+        return self.ln1_w[:, None] * (self.W_V @ self.W_O)
+
+    def edit(self, **tensors: Tensor) -> "Dense":
+        """Return a copy with the named weights replaced."""
+        return dataclasses.replace(self, **tensors)
+
+    def to(self, dtype: torch.dtype) -> "Dense":
+        """Return a copy with every tensor in `dtype`."""
+        return self.edit(**{name: value.to(dtype) for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def normalise(self, x: Float[Tensor, "... d"], name: str) -> Float[Tensor, "... d"]:
+        """Apply the norm called `name` ("ln1", "ln2" or "ln_final") to `x`."""
+        if self.norm == "layer":
+            x = x - x.mean(dim=-1, keepdim=True)
+        x = x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + self.eps)
+        return x * getattr(self, f"{name}_w") + getattr(self, f"{name}_b")
+
+
+def compose(params: Params, config: ModelConfig) -> Dense:
+    """Multiply the factors out.
+
+    Args:
+        params: Parameters by name.
+        config: The network's shape.
+
+    Returns:
+        The effective weights, in the parameters' type and differentiable in them.
+    """
+    zero = torch.zeros_like(params["ln1_w"])
+    W_Q, W_K, W_V = (product(params, names) for names in qkv_names(config))  # noqa: N806
+    return Dense(
+        W_E=params["W_E"],
+        W_pos=product(params, factor_names(params, "W_pos")),
+        W_Q=W_Q,
+        W_K=W_K,
+        W_V=W_V,
+        W_O=product(params, factor_names(params, "W_O")),
+        W_in=product(params, factor_names(params, "W_in")),
+        W_out=product(params, factor_names(params, "W_out")),
+        W_U=params["W_E"].T,
+        norm=config.norm,
+        eps=config.eps,
+        **{
+            f"{name}_{part}": params.get(f"{name}_{part}", zero)
+            for name in ("ln1", "ln2", "ln_final")
+            for part in ("w", "b")
+        },
+    )
+
+
+def dense(model: Adder, dtype: torch.dtype = torch.float64) -> Dense:
+    """Return the effective weights of a model, detached, multiplied out in `dtype`."""
+    params = {name: value.detach().to(dtype) for name, value in model.params.items()}
+    return compose(params, model.config)

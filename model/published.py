@@ -1,0 +1,127 @@
+"""Reads the dictionaries that the write-ups' authors published as .pt files."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.config import VOCAB_SIZE, ModelConfig, param_shapes
+from model.errors import InputError
+from model.factored import Params
+
+# Keys that this family leaves at one value: any other value is another forward pass.
+_FIXED: dict[str, Any] = {
+    "n_layer": 1,
+    "n_head": 1,
+    "vocab_size": VOCAB_SIZE,
+    "pe_type": "learned",
+    "token_emb_rank": 0,
+    "use_index_emb": False,
+    "lm_head_rank": 0,
+    "norm_type": "",
+}
+# Keys that change only how the model was trained.
+_IGNORED = ("dropout", "pe_init_period")
+_RENAMED = {"max_seq_len": "n_ctx"}
+_KEPT = ("d_model", "d_ff", "pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank", "tie_qkv")
+
+_BLOCK = "blocks.0."
+_MATRICES = {
+    "pos_emb": "W_pos",
+    f"{_BLOCK}attn.proj": "W_O",
+    f"{_BLOCK}mlp.fc1": "W_in",
+    f"{_BLOCK}mlp.fc2": "W_out",
+}
+_NORMS = {f"{_BLOCK}ln1": "ln1", f"{_BLOCK}ln2": "ln2", "ln_f": "ln_final"}
+_FULL_QKV = {"qkv_shared": "W_QKV", "qk_shared": "W_QK", "q_proj": "W_Q", "kv_shared": "W_KV"}
+
+
+def from_published(content: Any) -> tuple[ModelConfig, Params]:
+    """Translate a published dictionary (`model_config`, `model_state`) to our names.
+
+    Raises:
+        InputError: Not such a dictionary, a configuration key that changes the forward pass in a
+            way that is not implemented, or tensors that do not belong.
+    """
+    if not isinstance(content, dict) or not {"model_config", "model_state"} <= set(content):
+        raise InputError("no model_config and model_state inside: not a published adder")
+    config = _config(dict(content["model_config"]))
+    state = dict(content["model_state"])
+    head = state.pop("lm_head.weight", None)
+    if head is not None and not torch.equal(head, state.get("token_emb.weight", head)):
+        raise InputError("lm_head.weight differs from token_emb.weight: an untied head is not supported")
+    params: Params = {}
+    for key, value in state.items():
+        for name, tensor in _translate(key, value, config):
+            params[name] = tensor.detach().float().contiguous()
+    return config, {name: params[name] for name in _ordered(params, config)}
+
+
+def _ordered(params: Params, config: ModelConfig) -> list[str]:
+    shapes = param_shapes(config)
+    return [*(name for name in shapes if name in params), *(n for n in params if n not in shapes)]
+
+
+def _config(published: dict[str, Any]) -> ModelConfig:
+    norm = "rms" if published.pop("use_rmsnorm", False) else "layer"
+    fields: dict[str, Any] = {}
+    for key, value in published.items():
+        if key in _FIXED:
+            if value != _FIXED[key]:
+                raise InputError(
+                    f"configuration key {key} = {value!r} changes the forward pass in a way that "
+                    f"is not supported (only {_FIXED[key]!r} is)"
+                )
+        elif key in _KEPT or key in _RENAMED:
+            fields[_RENAMED.get(key, key)] = value
+        elif key not in _IGNORED:
+            raise InputError(
+                f"configuration key {key} = {value!r} is unknown and may change the forward pass"
+            )
+    for key in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank"):
+        fields.setdefault(key, 0)
+    fields.setdefault("tie_qkv", "none")
+    return ModelConfig(norm=norm, **fields)
+
+
+def _translate(key: str, value: Tensor, config: ModelConfig) -> list[tuple[str, Tensor]]:
+    """Give our names and tensors for one published tensor; unknown keys keep their name."""
+    if key == "token_emb.weight":
+        return [("W_E", value)]
+    stem, _, part = key.rpartition(".")
+    if stem in _NORMS:
+        return [(f"{_NORMS[stem]}_{part[0]}", value)]
+    if stem in _MATRICES:
+        name = _MATRICES[stem]
+        if part == "weight":  # nn.Linear keeps (out, in), nn.Embedding keeps (pos, d)
+            return [(name, value if name == "W_pos" else value.T)]
+        return [(f"{name}_{part}", value)]
+    inner = key.removeprefix(f"{_BLOCK}attn.")
+    if inner.startswith("qkv_") and not inner.startswith("qkv_shared"):
+        stem, suffix = inner[:5], inner[5:]
+        return [(f"{stem}_{suffix.upper()}" if suffix else stem, value)]
+    owner, _, part = inner.partition(".")
+    if owner == "qkv":
+        return _untied(part, value, config)
+    if owner in _FULL_QKV or owner == "v_proj":
+        name = _FULL_QKV.get(owner, "W_V")
+        if part == "weight":
+            return [(name, value.T)]
+        suffix = name[2:]
+        shared = f"qkv_{part}" if suffix == "QKV" else f"qkv_{part}_{suffix}"
+        return [(shared, value)]
+    return [(key, value)]
+
+
+def _untied(part: str, value: Tensor, config: ModelConfig) -> list[tuple[str, Tensor]]:
+    if part == "A":
+        return [("qkv_A", value)]
+    width = config.d_model
+    stacked = value.T if part == "weight" else value
+    if stacked.shape[1] != 3 * width:
+        raise InputError(f"attn.qkv.{part} has shape {tuple(value.shape)}, not 3 x {width} wide")
+    stem = "W" if part == "weight" else "qkv_B"
+    return [
+        (f"{stem}_{role}", block)
+        for role, block in zip("QKV", stacked.split(width, dim=1), strict=True)
+    ]
