@@ -69,9 +69,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check every field against its range."""
         bounds = {"d_model": (1, 64), "d_ff": (1, 256), "n_ctx": (33, 1024)}
-        bounds |= {
-            name: (0, 64) for name in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
-        }
+        bounds |= {name: (0, 64) for name in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")}
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -101,8 +101,6 @@ def decode(
     return Decoded(torch.cat(tokens), torch.cat(margin).float(), truth[:, N_PROMPT:])
 
 
-def teacher_forced(
-    network: Network, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
-) -> Decoded:
+def teacher_forced(network: Network, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Decoded:
     """Decode with the true prefix in every column, so that each column is judged alone."""
     return decode(network, a, b, prefix=encode(a, b)[:, N_PROMPT:-1])

@@ -49,7 +49,9 @@ def from_published(content: Any) -> tuple[ModelConfig, Params]:
     state = dict(content["model_state"])
     head = state.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, state.get("token_emb.weight", head)):
-        raise InputError("lm_head.weight differs from token_emb.weight: an untied head is not supported")
+        raise InputError(
+            "lm_head.weight differs from token_emb.weight: an untied head is not supported"
+        )
     params: Params = {}
     for key, value in state.items():
         for name, tensor in _translate(key, value, config):

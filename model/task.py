@@ -121,17 +121,13 @@ def carries(
     return stacked, torch.cat([stacked[:, 1:], torch.zeros_like(stacked[:, :1])], dim=1)
 
 
-def column_state(
-    a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
-) -> Int[Tensor, "batch 10"]:
+def column_state(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch 10"]:
     """Classify each column by a_i + b_i: KILL (< 9), PROPAGATE (= 9) or GENERATE (> 9)."""
     total = digits(a) + digits(b)
     return (total >= 9).long() + (total > 9).long()
 
 
-def chain_length(
-    a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
-) -> Int[Tensor, "batch 11"]:
+def chain_length(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch 11"]:
     """Count, per column, how many columns the incoming carry has travelled.
 
     0: no carry comes in; 1: the column below generated it; k: it was generated k columns below and

@@ -1,0 +1,1 @@
+"""Studies: which instrument on which checkpoint answers which question, with tables and figures."""

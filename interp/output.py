@@ -1,0 +1,79 @@
+"""What every instrument leaves on disk: tidy CSV, JSON, and figures for print."""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from model.atomic import write_atomic
+
+FORMATS = ("png", "svg", "pdf")
+ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
+"""Widths in inches of a figure in one and in two columns of a paper."""
+
+
+@contextlib.contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw for print: colour-blind safe, readable at column width, text kept as text."""
+    settings = {
+        "figure.dpi": 150,
+        "savefig.dpi": 300,
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "carrylens",
+        "figure.constrained_layout.use": True,
+    }
+    with (
+        mpl.rc_context(),
+        sns.axes_style("ticks"),
+        sns.plotting_context("paper"),
+        sns.color_palette("colorblind"),
+        mpl.rc_context(settings),
+    ):
+        yield
+
+
+def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write one figure in each format as `stem`.png and so on, atomically, and close it."""
+    paths = []
+    for name in formats:
+        buffer = io.BytesIO()
+        metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches="tight")
+        paths.append(write_atomic(stem.parent / f"{stem.name}.{name}", buffer.getvalue()))
+    figure.clear()
+    return paths
+
+
+def save_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a tidy table as CSV, atomically."""
+    return write_atomic(path, table.to_csv(index=False))
+
+
+def save_json(content: Mapping[str, Any], path: Path) -> Path:
+    """Write JSON, atomically; NumPy and torch numbers become plain ones."""
+    return write_atomic(path, json.dumps(content, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
