@@ -1,0 +1,90 @@
+"""How a model is trained: one frozen configuration; its defaults are the published recipe."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Schedule, data and optimizer of one run.
+
+    Raises:
+        InputError: A field is outside its range; the message names the field.
+    """
+
+    steps: int = 500_000
+    """Optimizer steps in all."""
+    batch: int = 512
+    """Pairs per step; a multiple of 16."""
+    lr: float = 0.02
+    """Peak learning rate."""
+    warmup: int = 1_350
+    """Steps of linear warm-up."""
+    min_lr_ratio: float = 0.1
+    """Learning rate at the end of the cosine, as a share of the peak."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay, on every parameter."""
+    clip: float = 1.0
+    """Largest global norm of the gradient."""
+    phase_1: int = 2_000
+    """Until this step operands have 1 to 3 digits."""
+    phase_2: int = 7_000
+    """From phase_1 until this step operands have 1 to 6 digits; afterwards 1 to 10."""
+    carry_heavy: float = 0.0
+    """Share of carry-heavy examples at the start: each column becomes a propagating one (sum 9)
+    with probability `propagate`."""
+    propagate: float = 0.75
+    """How likely a column of a carry-heavy example is to propagate."""
+    fade_start: int = 60_000
+    """Step until which the share of carry-heavy examples stays at `carry_heavy`."""
+    fade_stop: int = 200_000
+    """Step from which there are no carry-heavy examples; linear in between."""
+    extra_share: float = 0.0
+    """Share of examples drawn from the extra cases, where a run is given some."""
+    token_std: float = 0.02
+    """Initial standard deviation of the token embedding and of full matrices."""
+    position_std: float = 0.02
+    """Initial standard deviation of the position embedding, or of both its factors."""
+
+    def __post_init__(self) -> None:
+        """Check every field against its range."""
+        self._check("steps", self.steps >= 1, "1 or more")
+        self._check("batch", self.batch >= 16 and self.batch % 16 == 0, "a multiple of 16")
+        for name in ("lr", "clip", "token_std", "position_std"):
+            self._check(name, getattr(self, name) > 0, "above 0")
+        self._check("weight_decay", self.weight_decay >= 0, "0 or more")
+        self._check("warmup", self.warmup >= 0, "0 or more")
+        self._check("phase_1", self.phase_1 >= 0, "0 or more")
+        self._check("phase_2", self.phase_2 >= self.phase_1, "at least phase_1")
+        self._check("fade_start", self.fade_start >= 0, "0 or more")
+        self._check("fade_stop", self.fade_stop >= self.fade_start, "at least fade_start")
+        for name in ("min_lr_ratio", "carry_heavy", "propagate", "extra_share"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._check("extra_share", self.extra_share + self.carry_heavy <= 1, "at most 1 - carry_heavy")
+
+    def _check(self, name: str, holds: bool, range_: str) -> None:
+        if not holds:
+            raise InputError(f"{name} is {getattr(self, name)!r}: it must be {range_}")
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "TrainConfig":
+        """Build a configuration from JSON, refusing keys that it does not know.
+
+        Raises:
+            InputError: An unknown key, or a value out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise InputError(f"unknown training key {unknown[0]!r}: known are {', '.join(known)}")
+        return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary for JSON."""
+        return dataclasses.asdict(self)
+
+
+BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8
