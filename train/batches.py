@@ -67,7 +67,9 @@ def draw_batch(
     example = np.arange(batch, dtype=np.uint64)
     constant = np.zeros(batch, np.uint64)
     blocks = [
-        philox((example, constant + np.uint64(i), constant + np.uint64(step), constant), seed_key(seed))
+        philox(
+            (example, constant + np.uint64(i), constant + np.uint64(step), constant), seed_key(seed)
+        )
         for i in range(6)
     ]
     kind, length_word, case_word, _ = blocks[0]

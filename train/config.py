@@ -63,7 +63,9 @@ class TrainConfig:
         self._check("fade_stop", self.fade_stop >= self.fade_start, "at least fade_start")
         for name in ("min_lr_ratio", "carry_heavy", "propagate", "extra_share"):
             self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        self._check("extra_share", self.extra_share + self.carry_heavy <= 1, "at most 1 - carry_heavy")
+        self._check(
+            "extra_share", self.extra_share + self.carry_heavy <= 1, "at most 1 - carry_heavy"
+        )
 
     def _check(self, name: str, holds: bool, range_: str) -> None:
         if not holds:

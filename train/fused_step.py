@@ -188,9 +188,7 @@ class StepWriter:
         scaled = [value * gain.splat(i) for i, value in enumerate(xhat)]
         return [value + bias.splat(i) for i, value in enumerate(scaled)] if bias else scaled
 
-    def norm_gradient(
-        self, dh: list[Lane], xhat: list[Lane], rinv: Lane, name: str
-    ) -> list[Lane]:
+    def norm_gradient(self, dh: list[Lane], xhat: list[Lane], rinv: Lane, name: str) -> list[Lane]:
         """Pull a gradient back through norm, gain and bias, adding those of gain and bias."""
         for i, value in enumerate(dh):
             self.lane_grad(f"{name}_w").accumulate(value * xhat[i], i * LANES)
@@ -283,9 +281,7 @@ class StepWriter:
                 row = left.at(self.code.times(i, rank))
                 target = self.scratch(self.weight_at[name]).at(self.code.times(i, n))
                 for j in range(n):
-                    terms = [
-                        row.load(k, F32) * right.load(k * n + j, F32) for k in range(rank)
-                    ]
+                    terms = [row.load(k, F32) * right.load(k * n + j, F32) for k in range(rank)]
                     target.put(sum(terms[1:], terms[0]).value, j)
 
     def tabulate(self) -> None:

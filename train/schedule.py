@@ -28,7 +28,9 @@ def schedule(config: TrainConfig, start: int, n_steps: int) -> np.ndarray:
     table[:, LR] = np.where(step < config.warmup, warm, cosine)
     table[:, INV_BIAS_1] = 1 / (1 - BETA_1 ** (step + 1))
     table[:, INV_ROOT_BIAS_2] = 1 / np.sqrt(1 - BETA_2 ** (step + 1))
-    table[:, MAX_DIGITS] = np.where(step < config.phase_1, 3, np.where(step < config.phase_2, 6, 10))
+    table[:, MAX_DIGITS] = np.where(
+        step < config.phase_1, 3, np.where(step < config.phase_2, 6, 10)
+    )
     table[:, HEAVY] = np.floor(config.carry_heavy * fade * SHARE_UNIT)
     table[:, EXTRA] = np.floor(config.extra_share * SHARE_UNIT)
     return table.astype(np.float32)
