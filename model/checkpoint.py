@@ -6,6 +6,7 @@ import pickle
 import platform
 import zipfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +148,8 @@ def versions() -> dict[str, str]:
         processor = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "processor": processor,
-    }
+    packages = {name: metadata.version(name) for name in ("torch", "numpy", "llvmlite")}
+    return {"python": platform.python_version(), **packages, "processor": processor}
 
 
 def _resolve(reference: str) -> Path:

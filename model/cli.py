@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -34,7 +35,8 @@ def run_command(
         Exit code: 0 on success, 2 on input that cannot be used, 130 when interrupted, or the
         command's own where it returns an integer.
     """
-    description = f"{(command.__doc__ or '').split('Args:')[0].strip()}\n\nExample: {example}"
+    purpose = inspect.cleandoc(command.__doc__ or "").split("Args:")[0].strip()
+    description = f"{purpose}\n\nExample: {example}"
 
     @functools.wraps(command)
     def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -49,7 +51,7 @@ def run_command(
                     prog=prog,
                     description=description,
                     args=sys.argv[1:] if argv is None else argv,
-                    config=(tyro.conf.FlagCreatePairsOff,),
+                    config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
                 )
         except SystemExit as stop:
             if stop.code in (0, None):

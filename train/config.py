@@ -90,3 +90,6 @@ class TrainConfig:
 
 
 BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8
+
+PUBLISHED = TrainConfig()
+"""The recipe of the write-ups (262p; 311p takes 162,000 steps)."""

@@ -1,0 +1,279 @@
+"""One run: trains, logs, keeps snapshots, survives interruption, and leaves a checkpoint."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from model.adder import Adder
+from model.atomic import write_atomic
+from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
+from model.errors import InputError
+from train.cases import read_cases
+from train.engine import Engine, State, fresh_state, make_engine, state_from, unflatten
+from train.schedule import LR, schedule
+from train.spec import RunSpec
+from train.validation import Score, count_test_errors, validate
+
+STATE, LOG, RUN = "state.safetensors", "log.csv", "run.json"
+SAVE_SECONDS = 5.0
+N_TEST = 100_000
+
+Report = Callable[[dict[str, Any]], None]
+"""Called with every row of the log."""
+
+
+@dataclass
+class Progress:
+    """All of a run that is not its specification; saved and resumed as one file."""
+
+    state: State
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: np.ndarray | None = None
+    best_row: dict[str, float] | None = None
+    snapshot_steps: list[int] = field(default_factory=list)
+    snapshots: list[np.ndarray] = field(default_factory=list)
+    status: str = "running"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        status: "finished", "stopped" (by its stop rule) or "diverged" (loss not a number).
+        step: Last step taken.
+        best: Log row of the best snapshot, None where there is none.
+        folder: Where checkpoint, log and trajectory are.
+    """
+
+    status: str
+    step: int
+    best: dict[str, float] | None
+    folder: Path
+
+
+def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunResult:
+    """Train to the end, resuming whatever the folder already holds of the same run.
+
+    Interrupted at any moment, it loses at most the work since the last save (5 s, or one row of the
+    log if that takes longer), and a resumed run ends with the same weights, bit for bit.
+
+    Args:
+        spec: The run.
+        folder: Where it is kept; made if missing.
+        report: Called with each new row of the log.
+
+    Raises:
+        InputError: The folder holds another run or a damaged file, or the specification cannot be
+            met (no such parent, cases or device).
+    """
+    cases = read_cases(Path(spec.cases)) if spec.cases else None
+    engine = make_engine(
+        spec.model,
+        spec.train,
+        spec.seed,
+        device=spec.device,
+        reference=spec.reference,
+        cases=cases,
+    )
+    progress = _resume(spec, folder) or _begin(spec)
+    saved = time.monotonic()
+    boundaries = _boundaries(spec)
+    losses: list[np.ndarray] = []
+    while progress.status == "running":
+        step = progress.state.step
+        if step in boundaries.snapshots and step not in progress.snapshot_steps:
+            progress.snapshot_steps.append(step)
+            progress.snapshots.append(progress.state.params.copy())
+        if step >= spec.train.steps:
+            progress.status = "finished"
+            break
+        stop = min(b for b in boundaries.all if b > step)
+        losses.append(engine.run(progress.state, stop - step))
+        if not np.isfinite(losses[-1]).all():
+            progress.state.step = step + int(np.argmax(~np.isfinite(losses[-1]))) + 1
+            progress.status = "diverged"
+        elif stop in boundaries.rows:
+            _log(progress, spec, float(np.concatenate(losses).mean()))
+            losses = []
+            if report:
+                report(progress.rows[-1])
+            if time.monotonic() - saved > SAVE_SECONDS:
+                _save(progress, spec, folder)
+                saved = time.monotonic()
+    _export(progress, spec, folder, engine)
+    return RunResult(progress.status, progress.state.step, progress.best_row, folder)
+
+
+@dataclass(frozen=True)
+class _Boundaries:
+    rows: set[int]
+    snapshots: set[int]
+
+    @property
+    def all(self) -> set[int]:
+        return self.rows | self.snapshots
+
+
+def _boundaries(spec: RunSpec) -> _Boundaries:
+    """Place log rows every `every` steps, and snapshots first logarithmically, then evenly."""
+    steps = spec.train.steps
+    rows = set(range(spec.every, steps, spec.every)) | {steps}
+    early = {m * 10**e for e in range(4) for m in (1, 2, 5) if m * 10**e < 1_000}
+    stride = max(1, round(steps / 200 / spec.every)) * spec.every
+    snapshots = {0, *early, *range(stride, steps, stride), steps}
+    return _Boundaries(rows, {s for s in snapshots if s <= steps})
+
+
+def _begin(spec: RunSpec) -> Progress:
+    if spec.parent is None:
+        return Progress(fresh_state(spec.model, spec.train, spec.seed))
+    parent = read_checkpoint(spec.parent)
+    if parent.model.config != spec.model:
+        raise InputError(f"{spec.parent} has another shape than the run asks for")
+    return Progress(state_from(parent.model.params))
+
+
+def _log(progress: Progress, spec: RunSpec, loss: float) -> None:
+    state = progress.state
+    score = validate(Adder(spec.model, unflatten(state.params, spec.model)), spec.seed)
+    lr = float(schedule(spec.train, state.step - 1, 1)[0, LR])
+    row = {"step": state.step, "loss": loss, "lr": lr, **asdict(score)}
+    progress.rows.append(row)
+    if progress.best_row is None or score.key > _score(progress.best_row).key:
+        progress.best, progress.best_row = state.params.copy(), row
+    if any(state.step == at and loss > bound for at, bound in spec.stop_rule):
+        progress.status = "stopped"
+
+
+def _score(row: dict[str, float]) -> Score:
+    return Score(row["exact"], row["exact_hard"], row["margin"])
+
+
+def _save(progress: Progress, spec: RunSpec, folder: Path) -> None:
+    state = progress.state
+    arrays = {
+        "params": state.params,
+        "mean": state.mean,
+        "square": state.square,
+        "snapshots": np.stack(progress.snapshots),
+    }
+    if progress.best is not None:
+        arrays["best"] = progress.best
+    content = {
+        "spec": spec.to_dict(),
+        "step": state.step,
+        "rows": progress.rows,
+        "best_row": progress.best_row,
+        "snapshot_steps": progress.snapshot_steps,
+        "status": progress.status,
+    }
+    data = safetensors.torch.save(
+        {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()},
+        metadata={"progress": json.dumps(content)},
+    )
+    write_atomic(folder / STATE, data)
+
+
+def _resume(spec: RunSpec, folder: Path) -> Progress | None:
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(str(path), framework="np") as file:
+            content = json.loads(file.metadata()["progress"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        same = RunSpec.from_dict(content["spec"]) == spec
+        state = State(arrays["params"], arrays["mean"], arrays["square"], content["step"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: delete {folder} to start the run over") from error
+    if not same:
+        raise InputError(f"{folder} holds another run: choose another --out, or delete it")
+    return Progress(
+        state=state,
+        rows=content["rows"],
+        best=arrays.get("best"),
+        best_row=content["best_row"],
+        snapshot_steps=content["snapshot_steps"],
+        snapshots=list(arrays["snapshots"]),
+        status=content["status"],
+    )
+
+
+def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> None:
+    """Write checkpoint, log, trajectory and run.json, the state last."""
+    write_atomic(folder / LOG, pd.DataFrame(progress.rows).to_csv(index=False))
+    _write_trajectory(progress, spec, folder)
+    result: dict[str, Any] = {
+        "status": progress.status,
+        "step": progress.state.step,
+        "best": progress.best_row,
+        "engine": engine.name,
+        "versions": versions(),
+        "command": spec.command(),
+        "spec": spec.to_dict(),
+    }
+    if progress.best is not None and np.isfinite(progress.best).all():
+        model = Adder(spec.model, unflatten(progress.best, spec.model))
+        measured = {
+            kind: {
+                "errors": count_test_errors(model, N_TEST, 1_000_003, stratified=hard),
+                "pairs": N_TEST,
+            }
+            for kind, hard in (("uniform", False), ("stratified", True))
+        }
+        result["measured"] = measured
+        card = {
+            "command": spec.command(),
+            "seed": spec.seed,
+            "engine": engine.name,
+            "train": spec.train.to_dict(),
+            "best": progress.best_row,
+            "measured": measured,
+            "lineage": [*_ancestry(spec), {"command": spec.command(), "best": progress.best_row}],
+        }
+        save(folder, model, card)
+    write_atomic(folder / RUN, json.dumps(_finite(result), indent=2) + "\n")
+    _save(progress, spec, folder)
+
+
+def _ancestry(spec: RunSpec) -> list[dict[str, Any]]:
+    """List the runs that led to this one's start, each with its command."""
+    if spec.parent is None:
+        return []
+    parent = read_checkpoint(spec.parent)
+    return parent.card.get("lineage") or [
+        {"checkpoint": spec.parent, "sha256": parent.card.get("sha256")}
+    ]
+
+
+def _write_trajectory(progress: Progress, spec: RunSpec, folder: Path) -> None:
+    names = list(unflatten(progress.snapshots[0], spec.model))
+    stacked = {
+        name: torch.stack([unflatten(x, spec.model)[name] for x in progress.snapshots])
+        for name in names
+    }
+    stacked["step"] = torch.tensor(progress.snapshot_steps, dtype=torch.int64)
+    write_atomic(folder / TRAJECTORY, safetensors.torch.save(stacked))
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
