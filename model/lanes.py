@@ -36,7 +36,9 @@ class Lane:
         self.code = code
         self.value = value
 
-    def _binary(self, other: "Lane | float", floats: str, ints: str, swap: bool = False) -> "Lane":
+    def _binary(
+        self, other: "Lane | float | int", floats: str, ints: str, swap: bool = False
+    ) -> "Lane":
         left, right = self.value, self.code.lift(other, self.value.type).value
         if swap:
             left, right = right, left
@@ -45,27 +47,27 @@ class Lane:
             return Lane(self.code, getattr(build, floats)(left, right, flags=_FAST))
         return Lane(self.code, getattr(build, ints)(left, right))
 
-    def __add__(self, other: "Lane | float") -> "Lane":
+    def __add__(self, other: "Lane | float | int") -> "Lane":
         """Add lane by lane."""
         return self._binary(other, "fadd", "add")
 
-    def __sub__(self, other: "Lane | float") -> "Lane":
+    def __sub__(self, other: "Lane | float | int") -> "Lane":
         """Subtract lane by lane."""
         return self._binary(other, "fsub", "sub")
 
-    def __mul__(self, other: "Lane | float") -> "Lane":
+    def __mul__(self, other: "Lane | float | int") -> "Lane":
         """Multiply lane by lane."""
         return self._binary(other, "fmul", "mul")
 
-    def __truediv__(self, other: "Lane | float") -> "Lane":
+    def __truediv__(self, other: "Lane | float | int") -> "Lane":
         """Divide floats lane by lane."""
         return self._binary(other, "fdiv", "udiv")
 
-    def __rsub__(self, other: float) -> "Lane":
+    def __rsub__(self, other: float | int) -> "Lane":
         """Subtract from a constant."""
         return self._binary(other, "fsub", "sub", swap=True)
 
-    def __rtruediv__(self, other: float) -> "Lane":
+    def __rtruediv__(self, other: float | int) -> "Lane":
         """Divide a constant by floats."""
         return self._binary(other, "fdiv", "udiv", swap=True)
 
@@ -87,7 +89,7 @@ class Lane:
         """Shift integers left."""
         return self._binary(bits, "", "shl")
 
-    def compare(self, relation: str, other: "Lane | float") -> "Lane":
+    def compare(self, relation: str, other: "Lane | float | int") -> "Lane":
         """Compare lane by lane (unsigned for integers); gives truth values."""
         right = self.code.lift(other, self.value.type).value
         build = self.code.build
@@ -213,7 +215,7 @@ class Code:
         """Multiply an index by a constant."""
         return left * right if isinstance(left, int) else self.build.mul(left, self.index(right))
 
-    def lift(self, value: "Lane | float", kind: ir.Type) -> Lane:
+    def lift(self, value: "Lane | float | int", kind: ir.Type) -> Lane:
         """Make a constant a vector of the given kind."""
         if isinstance(value, Lane):
             return value
@@ -439,7 +441,11 @@ class Kernel:
 
 
 def compile_kernel(
-    name: str, arguments: Sequence[str], write: Callable[[Code], None], *, permute: bool | None = None
+    name: str,
+    arguments: Sequence[str],
+    write: Callable[[Code], None],
+    *,
+    permute: bool | None = None,
 ) -> Kernel:
     """Write a kernel with `write` and compile it.
 

@@ -23,8 +23,8 @@ TOKENS = (*"0123456789", "+", "=", "<PAD>", "<EOS>")
 KILL, PROPAGATE, GENERATE = 0, 1, 2
 STATE_NAMES = ("kill", "propagate", "generate")
 
-Pairs = tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]
-"""Operands a and b, int64."""
+Pairs = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
+"""Operands a and b, int64, equally many."""
 
 HARD_CASES: dict[str, tuple[int, int]] = {
     "zero plus zero": (0, 0),
