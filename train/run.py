@@ -28,6 +28,8 @@ from train.validation import Score, count_test_errors, validate
 STATE, LOG, RUN = "state.safetensors", "log.csv", "run.json"
 SAVE_SECONDS = 5.0
 N_TEST = 100_000
+GROKKED = 0.9
+"""Exact match above which the write-ups count a seed as grokked."""
 
 Report = Callable[[dict[str, Any]], None]
 """Called with every row of the log."""
@@ -219,6 +221,8 @@ def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> 
         "status": progress.status,
         "step": progress.state.step,
         "best": progress.best_row,
+        "highest_exact": max((row["exact"] for row in progress.rows), default=0.0),
+        "grok_step": next((row["step"] for row in progress.rows if row["exact"] > GROKKED), None),
         "engine": engine.name,
         "versions": versions(),
         "command": spec.command(),
