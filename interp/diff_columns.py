@@ -105,9 +105,10 @@ def find_focus(table: pd.DataFrame) -> Focus:
 
     Up to the first error the greedy prefix is the true one, so both kinds of margin agree there.
     """
-    answer = table[table["column"] < N_ANSWER]
-    wrong = bool(answer["first_error"].any())
-    row = answer.loc[answer["first_error"].idxmax() if wrong else answer["forced_margin"].idxmin()]
+    error = table["first_error"].to_numpy()
+    wrong = bool(error.any())
+    margins = table["forced_margin"].to_numpy()[:N_ANSWER]
+    row = table.iloc[int(error.argmax() if wrong else margins.argmin())]
     return Focus(
         column=int(row["column"]),
         true=TOKENS.index(row["true"]),

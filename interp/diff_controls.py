@@ -1,6 +1,8 @@
 """Controls of one sum: minimal edits, inputs of the same context, chains of the same shape."""
 
 import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -181,29 +183,56 @@ def carry_reference_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def choose_control(
-    a: int, b: int, focus: Focus, edits: pd.DataFrame, others: list[pd.DataFrame]
-) -> tuple[int, int, str] | None:
-    """Choose the pair to patch from: it passes and has the focus's true digit at the focus column.
+@dataclass(frozen=True)
+class Control:
+    """A pair that the model adds and that has the input's true digit in the focus column."""
 
-    Single-digit edits come first, then the other tables in order; within a table the one whose gap
-    is lowest, that is, which is furthest on the right side.
+    name: str
+    a: int
+    b: int
+
+
+def choose_controls(
+    a: int, b: int, focus: Focus, edits: pd.DataFrame, others: dict[str, pd.DataFrame], n_edits: int
+) -> tuple[Control, ...]:
+    """Choose pairs to patch from: they pass and have the same true digit in the focus column.
+
+    The best single-digit edit of each column, at most `n_edits` of them, then the best pair of each
+    other table; best is the lowest gap, that is, furthest on the right side.
+
+    Args:
+        a: First operand of the input.
+        b: Second operand of the input.
+        focus: The column.
+        edits: Table of single-digit edits.
+        others: Further tables of judged pairs by name.
+        n_edits: How many edits to keep.
 
     Returns:
-        a, b and what it is, or None where nothing passes.
+        Controls, edits first and the best of them foremost; empty where nothing passes.
     """
-    for index, table in enumerate([edits, *others]):
-        fit = table[table["passes"] & table["right_here"] & (table["true"] == focus.true)]
-        fit = fit[(fit["a"] != a) | (fit["b"] != b)]
-        fit = fit[fit["gap"] < focus.gap]
-        if len(fit):
-            row = fit.loc[fit["gap"].idxmin()]
-            if index == 0:
-                kind = f"{row['operand']}_{row['edit_column']} set to {row['new_digit']}"
-            else:
-                kind = "random digits elsewhere"
-            return int(row["a"]), int(row["b"]), kind
-    return None
+
+    def usable(table: pd.DataFrame) -> list[dict[str, Any]]:
+        rows = [
+            {str(key): value for key, value in row.items()}
+            for row in table.to_dict("records")
+            if row["passes"] and row["right_here"] and row["true"] == focus.true
+        ]
+        rows = [row for row in rows if row["gap"] < focus.gap and (row["a"], row["b"]) != (a, b)]
+        return sorted(rows, key=lambda row: row["gap"])
+
+    best: dict[str, dict[str, Any]] = {}
+    for row in usable(edits):
+        best.setdefault(row["edit_column"], row)
+    controls = [
+        Control(
+            f"{row['operand']}_{row['edit_column']} set to {row['new_digit']}", row["a"], row["b"]
+        )
+        for row in list(best.values())[:n_edits]
+    ]
+    for name, table in others.items():
+        controls += [Control(name, row["a"], row["b"]) for row in usable(table)[:1]]
+    return tuple(controls)
 
 
 def commuted_table(weights: Dense, a: int, b: int, focus: Focus) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,16 +62,17 @@ def carry_scale(references: pd.DataFrame, gap: float) -> CarryScale | None:
         references: Rows of carry_in and gap (diff_controls.carry_reference_table).
         gap: Rival less true logit of the input.
     """
-    off = references[references["carry_in"] == 0]["gap"]
-    on = references[references["carry_in"] == 1]["gap"]
+    gaps, carry = references["gap"].to_numpy(), references["carry_in"].to_numpy()
+    off, on = gaps[carry == 0], gaps[carry == 1]
     if not len(off) or not len(on):
         return None
     span = float(on.mean() - off.mean())
     if abs(span) < 1e-12:
         return None
 
-    def middle(values: pd.Series) -> tuple[float, float]:
-        return float(values.quantile(0.025)), float(values.quantile(0.975))
+    def middle(values: np.ndarray) -> tuple[float, float]:
+        low, high = np.quantile(values, (0.025, 0.975))
+        return float(low), float(high)
 
     return CarryScale(
         without=float(off.mean()),

@@ -174,7 +174,9 @@ def minimal_sets(
     for direction, receiver, donor in _both(own, control):
         source = trace_column(weights, donor, focus.column)
         start = trace_column(weights, receiver, focus.column)
-        ends = [float(logit_gap(t["logits"], focus.rival, focus.true)) for t in (start, source)]
+        begin, end = (
+            float(logit_gap(run["logits"], focus.rival, focus.true)) for run in (start, source)
+        )
         for kind, atoms in _atoms(receiver, donor, source, focus.column).items():
             found = False
             for size in range(1, len(atoms) + 1):
@@ -183,10 +185,10 @@ def minimal_sets(
                     break
                 logits = run_patched(weights, receiver, source, focus.column, groups)
                 gap = logit_gap(logits, focus.rival, focus.true)
-                flips = _flips(logits, gap, *ends, focus)
-                if focus.wrong and ends[1] > ends[0]:
+                flips = _flips(logits, gap, begin, end, focus)
+                if focus.wrong and end > begin:
                     flips = logits.argmax(dim=1) == focus.rival
-                order = gap.argsort(descending=ends[1] > ends[0]).tolist()
+                order = gap.argsort(descending=end > begin).tolist()
                 for row in (i for i in order if flips[i]):
                     found = True
                     text = " + ".join(map(str, groups[row]))
@@ -195,10 +197,28 @@ def minimal_sets(
                 if found:
                     break
             if not found:
-                rows.append(
-                    (direction, kind, 0, "", ends[0], TOKENS[int(start["logits"].argmax())])
-                )
+                rows.append((direction, kind, 0, "", begin, TOKENS[int(start["logits"].argmax())]))
     return pd.DataFrame(rows, columns=["direction", "kind", "size", "patches", "gap", "answer"])
+
+
+def average_patching(
+    weights: Dense, own: Int[Tensor, "1 pos"], controls: Int[Tensor, "n pos"], focus: Focus
+) -> pd.DataFrame:
+    """Average the patching table over many controls.
+
+    Returns:
+        Rows of direction, site, element, median effect, share of controls where the digit flips
+        (see `patch_table`) and their number.
+    """
+    tables = [patch_table(weights, own, row[None], focus) for row in controls]
+    keys = ["direction", "site", "element"]
+    if not tables:
+        return pd.DataFrame(columns=[*keys, "effect", "flips", "controls"])
+    stacked = pd.concat(tables, ignore_index=True)
+    grouped = stacked.groupby(keys, sort=False).agg(
+        effect=("effect", "median"), flips=("flips", "mean"), controls=("effect", "size")
+    )
+    return grouped.reset_index()
 
 
 def _both(own: Tensor, control: Tensor) -> list[tuple[str, Tensor, Tensor]]:
