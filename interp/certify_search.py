@@ -1,0 +1,218 @@
+"""Branch and bound: prove every cell of an answer column right or wrong, splitting what is neither.
+
+A cell is judged twice: in real arithmetic, and in float32 under any order of summation. An undecided
+cell is split in the digit group that moves its tightest margin most, until it is decided, nothing is
+left to split, or the budget is spent. The tree is recorded as one code per node in breadth-first
+order, so that a checker can rebuild every leaf.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp.certify_bounds import Head
+from interp.certify_cells import (
+    base_cells,
+    children_count,
+    children_of,
+    query_tokens,
+    split_cells,
+)
+from interp.certify_rounding import Roundoff, numpy_params, source_errors
+from interp.certify_sources import Hull, build_hull
+from model.adder import Adder
+from model.task import N_DIGITS, N_TARGET
+
+FLOAT32 = Roundoff(2.0**-24)
+REAL = Roundoff(64 * 2.0**-53)
+"""Unit roundoff that stands for the certifier's own float64: 64 times, because each of its results
+passes at most 64 times as many roundings as the model's (see docs/certification.md)."""
+OWN_SHARE = REAL.u / FLOAT32.u
+"""Every rounding bound is convex in u and zero at zero, so this share of the float32 bound holds."""
+
+RIGHT, WRONG, UNDECIDED = 0, 1, 2
+SPLIT = 9
+"""Node codes: 3 * real verdict + float32 verdict for a leaf, SPLIT + group for a split node."""
+
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The cells of one query token of one answer column.
+
+    Attributes:
+        column: Answer column, 0 to 11.
+        query: Token at the query position.
+        codes: One code per node, breadth first, children in the order of `split_cells`.
+        leaves: Classes of the leaves, (leaf, 10), in the order of their codes.
+        target: True token of each leaf.
+        real: Verdict of each leaf in real arithmetic.
+        float32: Verdict in float32.
+        margin: Least margin at the centre of each leaf, times the last norm's scale.
+    """
+
+    column: int
+    query: int
+    codes: np.ndarray
+    leaves: np.ndarray
+    target: np.ndarray
+    real: np.ndarray
+    float32: np.ndarray
+    margin: np.ndarray
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Verdicts of some cells, and which group to split next (-1: none)."""
+
+    real: np.ndarray
+    float32: np.ndarray
+    margin: np.ndarray
+    split: np.ndarray
+
+
+def search_column(
+    model: Adder, column: int, *, budget: int, progress: Callable[[int], None] | None = None
+) -> list[Tree]:
+    """Judge all cells of one answer column.
+
+    Args:
+        model: The network.
+        column: Answer column, 0 to 11.
+        budget: How many cells may be judged in this column.
+        progress: Told the number of cells judged.
+
+    Returns:
+        One tree per query token.
+    """
+    params = numpy_params(model)
+    sources = source_errors(params, model.config, FLOAT32)
+    head = Head(params, model.config, FLOAT32, OWN_SHARE)
+    queries = query_tokens(column)
+    trees = []
+    for rank, query in enumerate(queries):
+        hull = build_hull(sources, column, query, FLOAT32)
+        tree, used = _search(head, hull, column, query, budget // (len(queries) - rank))
+        budget -= used
+        trees.append(tree)
+        if progress:
+            progress(used)
+    return trees
+
+
+def search(
+    model: Adder, *, budget: int, progress: Callable[[int], None] | None = None
+) -> list[Tree]:
+    """Judge all cells of all 12 columns; see `search_column`."""
+    return [
+        tree
+        for column in range(N_TARGET)
+        for tree in search_column(model, column, budget=budget, progress=progress)
+    ]
+
+
+def _search(head: Head, hull: Hull, column: int, query: int, budget: int) -> tuple[Tree, int]:
+    cells, target = base_cells(column, query)
+    codes, leaves = [], []
+    used = 0
+    while len(cells):
+        used += len(cells)
+        judged = _judge_all(head, hull, column, cells, target)
+        children = np.where(judged.split >= 0, children_count(cells, judged.split, column), 0)
+        splitting = (judged.split >= 0) & (np.cumsum(children) <= budget - used)
+        codes.append(np.where(splitting, SPLIT + judged.split, 3 * judged.real + judged.float32))
+        kept = ~splitting
+        leaves.append(
+            (
+                cells[kept],
+                target[kept],
+                judged.real[kept],
+                judged.float32[kept],
+                judged.margin[kept],
+            )
+        )
+        rows = np.flatnonzero(splitting)
+        cells, parent = split_cells(cells[rows], judged.split[rows], column)
+        target = target[rows][parent]
+    parts = [np.concatenate(part) for part in zip(*leaves, strict=True)]
+    return Tree(column, query, np.concatenate(codes).astype(np.uint8), *parts), used
+
+
+def _judge_all(
+    head: Head, hull: Hull, column: int, cells: np.ndarray, target: np.ndarray
+) -> Judgement:
+    parts = [
+        _judge(head, hull, column, cells[i : i + _CHUNK], target[i : i + _CHUNK])
+        for i in range(0, len(cells), _CHUNK)
+    ]
+    return Judgement(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("real", "float32", "margin", "split")
+        )
+    )
+
+
+def residual_box(hull: Hull, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Enclose the residual stream after attention over each cell.
+
+    The output is r + N / D. With N = N0 + n and D = D0 + m over the cell's box, and o = N0 / D0,
+    N / D - o = (n - o m) / D, so each component moves by at most (|n| + |o| |m|) / min D.
+
+    Args:
+        hull: Boxes of the contributions.
+        cells: Classes, (cell, 10).
+
+    Returns:
+        Centre, half width and rounding error of the residual stream, each (cell, d).
+    """
+    groups = np.arange(N_DIGITS)
+    centre = hull.centre[groups, cells].sum(axis=1) + hull.fixed
+    radius = hull.radius[groups, cells].sum(axis=1)
+    error = hull.error[groups, cells].sum(axis=1) + hull.fixed_error
+    output = centre[:, :-1] / centre[:, -1:]
+    least = centre[:, -1:] - radius[:, -1:]
+    width = (radius[:, :-1] + np.abs(output) * radius[:, -1:]) / least
+    moved = error[:, :-1] + (np.abs(output) + width) * error[:, -1:]
+    moved = moved / (least * (1 - hull.weight_error)) if hull.weight_error < 0.5 else np.inf * moved
+    y = hull.resid + hull.reference + output
+    moved = moved + hull.resid_error
+    moved = moved + FLOAT32.gamma(2) * (np.abs(y) + width + moved)
+    return y, width, moved
+
+
+def _judge(head: Head, hull: Hull, column: int, cells: np.ndarray, target: np.ndarray) -> Judgement:
+    y, width, moved = residual_box(hull, cells)
+    margins = head.margins(y, width, moved, target)
+    real = _verdict(margins.value, margins.real)
+    float32 = _verdict(margins.value, margins.float32)
+    split = np.full(len(cells), -1)
+    # Splitting shrinks the box but not the rounding: where rounding is most of the reach, stop.
+    tightest = np.argmin(margins.value - margins.real, axis=1)
+    pair = np.arange(len(cells)), tightest
+    rounding = margins.rounding[pair]
+    box = margins.real[pair] - OWN_SHARE * rounding
+    open_cells = ((real == UNDECIDED) & (box > 0.25 * OWN_SHARE * rounding)) | (
+        (float32 == UNDECIDED) & (box > 0.25 * rounding)
+    )
+    if open_cells.any():
+        chosen = np.flatnonzero(open_cells)
+        output = np.abs(y - hull.resid - hull.reference)[chosen]
+        radius = hull.radius[np.arange(N_DIGITS), cells[chosen]]
+        box = radius[:, :, :-1] + output[:, None, :] * radius[:, :, -1:]
+        size = np.abs(margins.gradient[chosen, tightest[chosen]])
+        influence = (box @ size[:, :, None])[:, :, 0]
+        counts = [children_of(column, k).count[cells[chosen, k]] for k in range(N_DIGITS)]
+        influence = np.where(np.stack(counts, axis=1) > 0, influence, -1.0)
+        best = influence.argmax(axis=1)
+        split[chosen] = np.where(influence.max(axis=1) > 0, best, -1)
+    return Judgement(real, float32, margins.value.min(axis=1), split)
+
+
+def _verdict(value: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Decide each cell: right if every margin stays positive, wrong if one stays negative."""
+    right = (value > reach).all(axis=1)
+    wrong = (value < -reach).any(axis=1)
+    return np.where(right, RIGHT, np.where(wrong, WRONG, UNDECIDED))
