@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -53,9 +54,10 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) ->
     for name in formats:
         buffer = io.BytesIO()
         metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches="tight")
+        with paper_style():
+            figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches="tight")
         paths.append(write_atomic(stem.parent / f"{stem.name}.{name}", buffer.getvalue()))
-    figure.clear()
+    plt.close(figure)
     return paths
 
 
