@@ -1,0 +1,133 @@
+"""Linear probes with their floors: what one accuracy needs around it before it means anything.
+
+Global: one logistic regression for all inputs. Conditional: one for each value of a_i + b_i, the
+hits pooled. Shared: one direction for all values, with an intercept for each. Every score comes
+from contexts that the fit has not seen (`ProbeInputs.context`), with its exact binomial interval.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn
+from scipy.stats import binom
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from model.intervals import clopper_pearson
+
+INVERSE_PENALTY = 1e3
+"""Inverse L2 strength on whitened activations: weak, for there are few features and many rows."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Hits of a probe on held-out inputs.
+
+    Attributes:
+        hits: Right answers.
+        trials: Inputs asked.
+    """
+
+    hits: int
+    trials: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; NaN without trials."""
+        return self.hits / self.trials if self.trials else float("nan")
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Exact binomial interval over the held-out inputs."""
+        return clopper_pearson(self.hits, self.trials, level)
+
+    def p_value(self, floor: float) -> float:
+        """Probability of as many hits or more if the true rate were `floor`."""
+        return float(binom.sf(self.hits - 1, self.trials, floor))
+
+
+def whiten(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Rotate and scale activations to unit covariance on the training rows.
+
+    A penalised probe on whitened activations is the same for every invertible affine image of a
+    site, so the gauge of a factorisation (A G, G^-1 B) cannot change a score.
+
+    Returns:
+        (rows, rank): directions without variance are dropped; a constant site has rank 0.
+    """
+    centred = x - x[train].mean(axis=0)
+    _, singular, V_T = np.linalg.svd(centred[train], full_matrices=False)
+    floor = 1e-9 * np.linalg.norm(x[train]) + 1e-300
+    keep = singular > max(floor, 1e-7 * float(singular.max(initial=0.0)))
+    return centred @ (V_T[keep].T / singular[keep] * np.sqrt(train.sum()))
+
+
+def same_span(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> bool:
+    """Tell whether two whitened sites are affine images of each other (on the training rows)."""
+    if x.shape != y.shape:
+        return False
+    overlap = np.linalg.norm(x[train].T @ y[train] / train.sum()) ** 2
+    return bool(abs(overlap - x.shape[1]) < 1e-6)
+
+
+def fit_logistic(x: np.ndarray, y: np.ndarray) -> LogisticRegression | int:
+    """Fit a logistic regression, or return the commonest label where nothing can be fitted."""
+    if (y == y[0]).all() or x.shape[1] == 0:
+        values, counts = np.unique(y, return_counts=True)
+        return int(values[counts.argmax()])
+    with (
+        warnings.catch_warnings(),
+        sklearn.config_context(assume_finite=True, skip_parameter_validation=True),
+    ):
+        # A separable cell is fitted better and better without end; its answers are settled before.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=INVERSE_PENALTY, max_iter=300, tol=1e-3).fit(x, y)
+
+
+def _predict(fitted: LogisticRegression | int, x: np.ndarray) -> np.ndarray:
+    return np.full(len(x), fitted) if isinstance(fitted, int) else fitted.predict(x)
+
+
+def score_global(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> Score:
+    """Fit one probe on the training rows and score it on the others."""
+    predicted = _predict(fit_logistic(x[train], y[train]), x[~train])
+    return Score(int((predicted == y[~train]).sum()), int((~train).sum()))
+
+
+def score_conditional(x: np.ndarray, y: np.ndarray, train: np.ndarray, given: np.ndarray) -> Score:
+    """Fit one probe per value of `given` and pool the hits of all that had training rows."""
+    hits = trials = 0
+    for value in np.unique(given):
+        cell = given == value
+        fit, test = cell & train, cell & ~train
+        if fit.any() and test.any():
+            hits += int((_predict(fit_logistic(x[fit], y[fit]), x[test]) == y[test]).sum())
+            trials += int(test.sum())
+    return Score(hits, trials)
+
+
+def score_shared(x: np.ndarray, y: np.ndarray, train: np.ndarray, given: np.ndarray) -> Score:
+    """Fit one direction with an intercept for each value of `given`."""
+    offsets = (given[:, None] == np.unique(given)).astype(float)
+    return score_global(np.concatenate([x, offsets], axis=1), y, train)
+
+
+def best_guess(y: np.ndarray, test: np.ndarray, given: np.ndarray) -> Score:
+    """Score the best guess from one discrete variable alone, known from all rows.
+
+    Counting the test rows too makes this floor, if anything, too high.
+    """
+    classes, label = np.unique(y, return_inverse=True)
+    values, key = np.unique(given, return_inverse=True)
+    counts = np.zeros((len(values), len(classes)))
+    np.add.at(counts, (key, label), 1.0)
+    return Score(int((counts.argmax(axis=1)[key] == label)[test].sum()), int(test.sum()))
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Adjust p-values for the size of their family (Holm 1979)."""
+    order = np.argsort(p_values)
+    scaled = p_values[order] * (len(p_values) - np.arange(len(p_values)))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
+    return adjusted

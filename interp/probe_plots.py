@@ -1,0 +1,219 @@
+"""Figures of the carry probe, for print; each is drawn from a result alone."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from interp.output import TWO_COLUMNS, paper_style
+from interp.probe_plots_causal import draw_causal, draw_prefixes
+from interp.probe_result import Result
+from interp.roles import ROLES
+from model.task import N_PROMPT, PLUS
+
+KIND_LABELS = {
+    "conditional": r"given $a_i+b_i$",
+    "shared": r"one direction, offset per $a_i+b_i$",
+    "global": "global",
+}
+
+
+def draw(result: Result) -> dict[str, Figure]:
+    """Draw every figure that the result has tables for, by file stem."""
+    with paper_style():
+        figures = {"attention_and_probes": draw_main(result)}
+        if not result.tables["interchange"].empty:
+            figures["causation"] = draw_causal(result)
+        if not result.tables["rivals"].empty:
+            figures["wrong_prefixes"] = draw_prefixes(result)
+        figures["scores"] = draw_scores(result)
+        if not result.tables["probes"].empty and result.tables["probes"]["feature"].nunique() > 1:
+            figures["features"] = draw_features(result)
+    return figures
+
+
+def role_label(role: str) -> str:
+    """Write a role as mathematics."""
+    return f"${role}$" if "_" in role else role
+
+
+def draw_main(result: Result) -> Figure:
+    """Draw the attention-by-role map beside the probe accuracies."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 3.3), width_ratios=[1.25, 1.0])
+    _attention_map(left, result.tables["attention"])
+    _probe_sites(right, result.tables["probes"])
+    figure.suptitle(f"{result.name}: where answer columns look, and where the carry can be read")
+    return figure
+
+
+def _attention_map(axes: Axes, attention: pd.DataFrame) -> None:
+    chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
+    roles = [role for role in ROLES if role in set(chosen["role"])]
+    weights = chosen.pivot(index="column", columns="role", values="weight").reindex(columns=roles)
+    rows = {f"{column}": weights.loc[column] for column in weights.index}
+    for label, name in (("uniform", "uniform"), ("random init", "random_init")):
+        rows[label] = chosen.groupby("role")[name].mean().reindex(roles)
+    table = pd.DataFrame(rows).T.astype(float)
+    labels = table.map(
+        lambda x: "" if np.isnan(x) else f"{x:.2f}".lstrip("0") if x >= 0.005 else "0"
+    )
+    sns.heatmap(
+        table,
+        ax=axes,
+        cmap="Blues",
+        norm=PowerNorm(0.5, vmin=0, vmax=1),
+        annot=labels,
+        fmt="",
+        annot_kws={"size": 5.5},
+        linewidths=0.4,
+        cbar=False,
+    )
+    axes.axhline(len(weights), color="black", linewidth=1)
+    axes.set_xticklabels([role_label(role) for role in roles], rotation=60, ha="right")
+    axes.set_yticklabels(list(rows), rotation=0)
+    axes.set_xlabel("role of the source")
+    axes.set_ylabel("answer column $i$ (0 = units)")
+    axes.set_title("attention weight", loc="left")
+    axes.tick_params(length=0)
+
+
+def _probe_sites(axes: Axes, probes: pd.DataFrame) -> None:
+    axes.set_title("carry$_{\\rm in}$ read by linear probes", loc="left")
+    rows = probes[probes["feature"] == "carry_in"] if not probes.empty else probes
+    if rows.empty:
+        axes.text(0.5, 0.5, "no column with a carry", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    sites = list(dict.fromkeys(rows["site"]))
+    places = np.arange(len(sites))
+    colours = sns.color_palette("colorblind")
+    for k, (kind, label) in enumerate(KIND_LABELS.items()):
+        scores = rows[rows["kind"] == kind].groupby("site")["accuracy"].agg(["mean", "min", "max"])
+        scores = scores.reindex(sites)
+        spread = [scores["mean"] - scores["min"], scores["max"] - scores["mean"]]
+        axes.errorbar(
+            scores["mean"],
+            places + 0.22 * (k - 1),
+            xerr=spread,
+            fmt="os^"[k],
+            markersize=3.2,
+            color=colours[k],
+            linewidth=0.8,
+            label=label,
+        )
+    floors = rows[rows["kind"] == "conditional"].groupby("site").mean(numeric_only=True)
+    floors = floors.reindex(sites)
+    axes.plot(
+        floors["random_init_max"],
+        places - 0.22,
+        "x",
+        color="0.35",
+        markersize=3.5,
+        label="random init",
+    )
+    axes.plot(
+        floors["shuffled"], places - 0.22, "|", color="0.35", markersize=5, label="shuffled labels"
+    )
+    bayes = float(rows["bayes_query"].mean())
+    axes.axvline(
+        bayes, color="0.4", linestyle="--", linewidth=0.8, label=r"best guess from $s_{i-1}$"
+    )
+    axes.axvline(
+        float(rows["majority"].mean()), color="0.6", linestyle=":", linewidth=0.8, label="majority"
+    )
+    axes.set_yticks(places, sites)
+    axes.invert_yaxis()
+    axes.set_xlim(0.38, 1.02)
+    axes.set_xlabel("accuracy on unseen digit pairs (mean and range of columns)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=2, frameon=False)
+    sns.despine(ax=axes)
+
+
+def draw_scores(result: Result) -> Figure:
+    """Draw every score that the layer can compute, (column, query digit) by (position, digit)."""
+    table, columns, edges = _score_image(result.scores)
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, 3.4))
+    limit = float(np.nanquantile(np.abs(table), 0.99))
+    image = axes.imshow(
+        table, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+    )
+    starts = np.append(0, np.cumsum(columns))
+    for x in starts[1:-1]:
+        axes.axvline(x - 0.5, color="0.5", linewidth=0.25)
+    for y in edges[1:-1]:
+        axes.axhline(y - 0.5, color="0.5", linewidth=0.25)
+    names = [f"$a_{9 - p}$" for p in range(10)] + ["+"]
+    names += [f"$b_{9 - p}$" for p in range(10)] + ["="]
+    names += [f"$s_{p}$" if p < 10 else "$s_{10}$" for p in range(len(columns) - N_PROMPT)]
+    axes.set_xticks((starts[:-1] + starts[1:] - 1) / 2, names, fontsize=5.5)
+    middle = (np.array(edges[:-1]) + np.array(edges[1:]) - 1) / 2
+    axes.set_yticks(middle, [str(i) for i in range(len(middle))])
+    axes.set_xlabel("source position, and within it the digit 0 to 9")
+    axes.set_ylabel(r"answer column, within it $s_{i-1}$")
+    axes.set_title(
+        f"{result.name}: exact attention scores (each row less its mean over digits of the prompt)",
+        loc="left",
+    )
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, label="score", fraction=0.03, pad=0.01)
+    return figure
+
+
+def _score_image(scores: np.ndarray) -> tuple[np.ndarray, list[int], list[int]]:
+    """Lay the table out: ten digits a position (one token for + and =), ten rows a column."""
+    blocks, columns = [], []
+    for position in range(scores.shape[2]):
+        token = {10: [PLUS], N_PROMPT - 1: [PLUS + 1]}.get(position, list(range(10)))
+        blocks.append(scores[:, :, position, token])
+        columns.append(len(token))
+    wide = np.concatenate(blocks, axis=2)
+    rows = [wide[column, [PLUS + 1] if column == 0 else range(10)] for column in range(len(wide))]
+    edges = np.append(0, np.cumsum([len(row) for row in rows])).tolist()
+    table = np.concatenate(rows)
+    prompt = sum(columns[:N_PROMPT])
+    return table - np.nanmean(table[:, :prompt], axis=1, keepdims=True), columns, edges
+
+
+def draw_features(result: Result) -> Figure:
+    """Draw what can be read where: sites by features, beside the best random-init model."""
+    probes = result.tables["probes"]
+    sites = list(dict.fromkeys(probes["site"]))
+    probes = probes[probes["kind"] != "shared"]
+    label = probes["feature"].str.replace("_", " ") + np.where(
+        probes["kind"] == "conditional", " | sum", ""
+    )
+    probes = probes.assign(what=label)
+    order = list(dict.fromkeys(probes["what"]))
+    figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 4.6), sharey=True)
+    values = {"network": "accuracy", "best of five random inits": "random_init_max"}
+    count = result.settings["random_inits"]
+    for axes, (title, name) in zip(panels, values.items(), strict=False):
+        table = probes.pivot_table(name, "site", "what", sort=False).reindex(sites)[order]
+        _heat(axes, table, title.replace("five", str(count)), "viridis", 0, 1)
+    table = probes.pivot_table("selectivity", "site", "what", sort=False).reindex(sites)[order]
+    _heat(panels[2], table, "selectivity (less control task)", "RdBu_r", -1, 1)
+    figure.suptitle(f"{result.name}: held-out probe accuracy, mean of columns")
+    return figure
+
+
+def _heat(axes: Axes, table: pd.DataFrame, title: str, cmap: str, low: float, high: float) -> None:
+    sns.heatmap(
+        table,
+        ax=axes,
+        cmap=mpl.colormaps[cmap],
+        vmin=low,
+        vmax=high,
+        annot=table.map(lambda x: f"{x:.2f}".replace("0.", ".")),
+        fmt="",
+        annot_kws={"size": 4.5},
+        cbar=False,
+        linewidths=0.3,
+    )
+    axes.set_title(title, loc="left", fontsize=7)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(length=0, labelsize=6)
+    axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=60, ha="right")
