@@ -24,7 +24,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
     """Draw for print: colour-blind safe, readable at column width, text kept as text."""
-    settings = {
+    settings: dict[Any, Any] = {
         "figure.dpi": 150,
         "savefig.dpi": 300,
         "font.size": 8,

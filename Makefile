@@ -1,0 +1,49 @@
+# make demo   create .venv, install, run the carry probe on the shipped 262-parameter adder
+# make test   install what is missing, then everything that CI checks
+# make check  the same checks without installing
+
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell command -v python$(v) 2>/dev/null)) python3)
+
+BIN := $(VENV)/bin
+PACKAGES := $(VENV)/.installed
+DEV_PACKAGES := $(VENV)/.installed-dev
+
+.PHONY: demo test check lint types unit clean
+
+demo: $(PACKAGES)
+	$(BIN)/python -m interp.carry_probe 262p
+
+test: $(DEV_PACKAGES)
+	$(MAKE) check
+
+check: lint types unit
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+unit:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is missing or older than 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first, so that its version is settled before the packages that build on it.
+$(PACKAGES): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist
