@@ -4,7 +4,9 @@
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell command -v python$(v) 2>/dev/null)) python3)
+# The first Python that really starts and is new enough (a version manager's shim may do neither).
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
@@ -31,8 +33,8 @@ unit:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is missing or older than 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -n "$(PYTHON)" || \
+	  { echo "no Python 3.11 or newer found: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 # torch goes first, so that its version is settled before the packages that build on it.

@@ -1,9 +1,11 @@
-"""Checkpoints: safetensors weights and a readable JSON card; published .pt files are read, never run."""
+"""Checkpoints: safetensors weights and a readable JSON card; published .pt files are never run."""
 
+import dataclasses
 import hashlib
 import json
 import pickle
 import platform
+import warnings
 import zipfile
 from dataclasses import dataclass
 from importlib import metadata
@@ -61,9 +63,8 @@ def read_checkpoint(reference: str | Path) -> Checkpoint:
     Raises:
         InputError: Nothing of that name, or a file that cannot be used; the message says why.
     """
-    base, _, step = str(reference).partition("@")
-    path = _resolve(base)
-    if path.suffix == ".pt":
+    path, step = _resolve(reference)
+    if path.is_file() and path.suffix == ".pt":
         if step:
             raise InputError(f"{path} is a published file without a trajectory: leave out @{step}")
         config, params, card = _read_published(path)
@@ -71,8 +72,8 @@ def read_checkpoint(reference: str | Path) -> Checkpoint:
     else:
         folder = path if path.is_dir() else path.parent
         card = _read_card(folder / CARD)
-        config = ModelConfig.from_dict(card.get("config", {}))
         file = path / WEIGHTS if path.is_dir() else path
+        config = _read_config(card["config"], folder / CARD)
         params = _read_snapshot(folder, step) if step else _read_weights(file)
         if not step and "sha256" in card and card["sha256"] != weights_sha256(params):
             raise InputError(
@@ -107,12 +108,13 @@ def save(folder: Path, model: Adder, card: dict[str, Any]) -> Path:
     full = {
         "config": model.config.to_dict(),
         "n_params": model.config.n_params,
-        **card,
+        **{key: value for key, value in card.items() if key not in ("config", "n_params")},
         "sha256": weights_sha256(params),
         "versions": versions(),
     }
+    text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
     write_atomic(folder / WEIGHTS, safetensors.torch.save(params))
-    write_atomic(folder / CARD, json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(folder / CARD, text)
     return folder
 
 
@@ -123,11 +125,11 @@ def shipped() -> list[str]:
 
 def trajectory_steps(reference: str | Path) -> list[int]:
     """List the steps of which a checkpoint keeps snapshots (empty without a trajectory)."""
-    path = _resolve(str(reference))
+    path, _ = _resolve(reference)
     file = (path if path.is_dir() else path.parent) / TRAJECTORY
     if not file.exists():
         return []
-    return _open_tensors(file)["step"].tolist()
+    return _open_trajectory(file)[0]
 
 
 def weights_sha256(params: Params) -> str:
@@ -152,34 +154,62 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, "processor": processor}
 
 
-def _resolve(reference: str) -> Path:
-    path = Path(reference)
-    if (SHIPPED / reference / CARD).exists() and not path.exists():
-        return SHIPPED / reference
-    if path.is_dir():
-        if not (path / WEIGHTS).exists():
+def _resolve(reference: str | Path) -> tuple[Path, str]:
+    """Find the folder or file that a reference means, and the step after `@`.
+
+    A shipped name goes before a folder of that name, so that it means the same everywhere.
+    """
+    text = str(reference)
+    base, _, step = text.partition("@")
+    names = shipped()
+    if isinstance(reference, str) and base in names:
+        return SHIPPED / base, step
+    try:
+        path = Path(text)
+        if not path.exists():
+            path = Path(base)
+        else:
+            step = ""
+        if path.is_dir() and not (path / WEIGHTS).exists():
             raise InputError(
                 f"{path} has no {WEIGHTS}: give a folder that a training run wrote, "
-                f"or one of {', '.join(shipped()) or 'no shipped names'}"
+                f"or one of {', '.join(names) or 'no shipped names'}"
             )
-        return path
-    if path.is_file():
-        return path
+        if path.exists():
+            return path, step
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"no checkpoint {text[:80]!r}: {reason}") from error
     raise InputError(
-        f"no checkpoint {reference!r}: give a path, or one of {', '.join(shipped()) or '(none)'}"
+        f"no checkpoint {text!r}: give a path, or one of {', '.join(names) or '(none)'}"
     )
 
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: it belongs beside {WEIGHTS}") from error
-    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is missing: it belongs beside the weights (published files end in .pt)"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: copy it again ({error})") from error
     if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
         raise InputError(f"{path} has no config: it is not the card of a checkpoint")
     return card
+
+
+def _read_config(fields: dict[str, Any], path: Path) -> ModelConfig:
+    known = [field.name for field in dataclasses.fields(ModelConfig)]
+    missing = [name for name in known if name not in fields]
+    try:
+        if missing:
+            raise InputError(f"the model configuration lacks {missing[0]!r}: copy the card again")
+        return ModelConfig.from_dict(fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _open_tensors(path: Path) -> Params:
@@ -193,34 +223,56 @@ def _read_weights(path: Path) -> Params:
     return {name: value.float() for name, value in _open_tensors(path).items()}
 
 
+def _open_trajectory(file: Path) -> tuple[list[int], Params]:
+    tensors = _open_tensors(file)
+    steps = tensors.pop("step", torch.empty(0)).long().flatten().tolist()
+    if not steps or any(value.ndim < 1 or len(value) != len(steps) for value in tensors.values()):
+        raise InputError(f"{file} does not hold one snapshot a step: copy it again")
+    return steps, tensors
+
+
 def _read_snapshot(folder: Path, step: str) -> Params:
     file = folder / TRAJECTORY
     if not file.exists():
         raise InputError(f"{folder} has no {TRAJECTORY}: leave out @{step}")
-    tensors = _open_tensors(file)
-    steps = tensors.pop("step").tolist()
-    if not step.isdigit() or int(step) not in steps:
-        near = min(steps, key=lambda x: abs(x - int(step))) if step.isdigit() else steps[-1]
+    steps, tensors = _open_trajectory(file)
+    if not step.isdecimal() or int(step) not in steps:
+        near = min(steps, key=lambda x: abs(x - int(step))) if step.isdecimal() else steps[-1]
         raise InputError(f"{file} has no snapshot of step {step}: the nearest is {near}")
     row = steps.index(int(step))
-    return {name: value[row].clone() for name, value in tensors.items()}
+    return {name: value[row].float().clone() for name, value in tensors.items()}
 
 
 def _read_published(path: Path) -> tuple[ModelConfig, Params, dict[str, Any]]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} would run code when it is loaded, so it was not: ask for a file of plain tensors"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is truncated or no PyTorch file: copy it again") from error
+    content = _unpickle(path)
     try:
         config, params = from_published(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    known = {key: content[key] for key in ("step", "val_exact", "params") if key in content}
+    known = {key: content.get(key) for key in ("step", "val_exact", "params")}
+    known = {key: value for key, value in known.items() if isinstance(value, int | float)}
     return config, params, {"config": config.to_dict(), "published": known}
+
+
+def _unpickle(path: Path) -> Any:
+    """Read a .pt file without running what it pickles, checksums first (torch skips them)."""
+    damaged = f"{path} is truncated or no PyTorch file: copy it again"
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise InputError(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} would run code when loaded, so it was not: ask for a file of plain tensors"
+        ) from error
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise InputError(damaged) from error
 
 
 def _check_finite(params: Params) -> None:

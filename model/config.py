@@ -68,21 +68,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check every field against its range."""
-        bounds = {"d_model": (1, 64), "d_ff": (1, 256), "n_ctx": (33, 1024)}
-        bounds |= {name: (0, 64) for name in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")}
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(f"{name} is {value!r}: it must be a whole number {low} to {high}")
-        for name, choices in (("norm", get_args(Norm)), ("tie_qkv", get_args(TieQKV))):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(choices)}"
-                )
-        if self.tie_qkv in _NEEDS_RANK and self.qkv_rank == 0:
-            raise InputError(
-                f"tie_qkv {self.tie_qkv} shares a factor, so qkv_rank must be 1 or more, not 0"
-            )
+        _check(self.to_dict())
 
     @property
     def eps(self) -> float:
@@ -107,11 +93,28 @@ class ModelConfig:
             raise InputError(
                 f"unknown model configuration key {unknown[0]!r}: known are {', '.join(sorted(known))}"
             )
+        _check(cls().to_dict() | fields)
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dictionary for JSON."""
         return dataclasses.asdict(self)
+
+
+def _check(fields: dict[str, Any]) -> None:
+    bounds = {"d_model": (1, 64), "d_ff": (1, 256), "n_ctx": (33, 1024)}
+    bounds |= {name: (0, 64) for name in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")}
+    for name, (low, high) in bounds.items():
+        value = fields[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InputError(f"{name} is {value!r}: it must be a whole number {low} to {high}")
+    for name, choices in (("norm", get_args(Norm)), ("tie_qkv", get_args(TieQKV))):
+        if fields[name] not in choices:
+            raise InputError(f"{name} is {fields[name]!r}: it must be one of {', '.join(choices)}")
+    if fields["tie_qkv"] in _NEEDS_RANK and fields["qkv_rank"] == 0:
+        raise InputError(
+            f"tie_qkv {fields['tie_qkv']} shares a factor, so qkv_rank must be 1 or more, not 0"
+        )
 
 
 def qkv_names(config: ModelConfig) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -43,10 +43,11 @@ def from_published(content: Any) -> tuple[ModelConfig, Params]:
         InputError: Not such a dictionary, a configuration key that changes the forward pass in a
             way that is not implemented, or tensors that do not belong.
     """
-    if not isinstance(content, dict) or not {"model_config", "model_state"} <= set(content):
+    parts = ("model_config", "model_state")
+    if not isinstance(content, dict) or not all(isinstance(content.get(x), dict) for x in parts):
         raise InputError("no model_config and model_state inside: not a published adder")
     config = _config(dict(content["model_config"]))
-    state = dict(content["model_state"])
+    state = {str(key): _plain(str(key), value) for key, value in content["model_state"].items()}
     head = state.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, state.get("token_emb.weight", head)):
         raise InputError(
@@ -55,8 +56,19 @@ def from_published(content: Any) -> tuple[ModelConfig, Params]:
     params: Params = {}
     for key, value in state.items():
         for name, tensor in _translate(key, value, config):
-            params[name] = tensor.detach().float().contiguous()
+            params[name] = tensor.contiguous()
     return config, {name: params[name] for name in _ordered(params, config)}
+
+
+def _plain(key: str, value: Any) -> Tensor:
+    if (
+        not isinstance(value, Tensor)
+        or value.layout != torch.strided
+        or value.device.type != "cpu"
+        or not value.is_floating_point()
+    ):
+        raise InputError(f"model_state[{key!r}] is no plain tensor of numbers: it cannot be used")
+    return value.detach().float()
 
 
 def _ordered(params: Params, config: ModelConfig) -> list[str]:
@@ -83,7 +95,7 @@ def _config(published: dict[str, Any]) -> ModelConfig:
     for key in ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank"):
         fields.setdefault(key, 0)
     fields.setdefault("tie_qkv", "none")
-    return ModelConfig(norm=norm, **fields)
+    return ModelConfig.from_dict({"norm": norm, **fields})
 
 
 def _translate(key: str, value: Tensor, config: ModelConfig) -> list[tuple[str, Tensor]]:
@@ -91,8 +103,10 @@ def _translate(key: str, value: Tensor, config: ModelConfig) -> list[tuple[str, 
     if key == "token_emb.weight":
         return [("W_E", value)]
     stem, _, part = key.rpartition(".")
-    if stem in _NORMS:
+    if stem in _NORMS and part in ("weight", "bias"):
         return [(f"{_NORMS[stem]}_{part[0]}", value)]
+    if value.ndim != 2:
+        return [(key, value)]
     if stem in _MATRICES:
         name = _MATRICES[stem]
         if part == "weight":  # nn.Linear keeps (out, in), nn.Embedding keeps (pos, d)

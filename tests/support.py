@@ -1,0 +1,39 @@
+"""Networks and inputs that several tests share."""
+
+import torch
+
+from model.adder import Adder
+from model.config import ModelConfig, TieQKV, param_shapes
+from model.task import N_INPUT, encode, uniform_pairs
+
+FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
+    ("none", 0),
+    ("none", 3),
+    ("all", 0),
+    ("all", 3),
+    ("qk", 0),
+    ("qk", 3),
+    ("kv", 0),
+    ("kv", 3),
+    ("shareA", 3),
+    ("shareA_tieKV", 3),
+    ("shareA_tieQK", 3),
+    ("shareB", 3),
+    ("shareB_tieKV", 3),
+    ("shareB_tieQK", 3),
+]
+"""Every tie mode, with a full matrix where it allows one, and with rank 3."""
+
+
+def random_adder(config: ModelConfig, seed: int = 0) -> Adder:
+    """Parameters large enough for attention and GELU to be far from linear."""
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64) * 0.7 + 0.1
+        for name, shape in param_shapes(config).items()
+    }
+    return Adder(config, params)
+
+
+def some_tokens(n: int = 3) -> torch.Tensor:
+    return encode(*uniform_pairs(n, torch.Generator().manual_seed(1)))[:, :N_INPUT]
