@@ -1,4 +1,4 @@
-"""The certificate: what was proved of a checkpoint, in a file that another program can check.
+"""The certificate: what was proved of a checkpoint about all 10^20 pairs.
 
     certificate = certify(load("262p"))
     certificate.real.lower, certificate.real.upper     # correct pairs out of 10^20, Python integers
@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.certify_count import TOTAL, count_avoiding
-from interp.certify_search import UNDECIDED, WRONG, Tree, search_column
+from interp.certify_search import Tree, search_column
+from interp.certify_verdicts import UNDECIDED, WRONG
 from model.adder import Adder
 from model.checkpoint import weights_sha256
 from model.errors import InputError
 from model.task import N_ANSWER, N_TARGET
 
-FORMAT = "carrylens certificate 1"
 Arithmetic = Literal["real", "float32"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("real", "float32")
 
@@ -51,7 +51,7 @@ class CertifyConfig:
 
 @dataclass(frozen=True)
 class Count:
-    """How many of the 10^20 pairs are answered correctly: between `lower` and `upper`, inclusive."""
+    """How many of the 10^20 pairs are answered correctly: from `lower` to `upper`, inclusive."""
 
     lower: int
     upper: int
@@ -76,8 +76,8 @@ class Certificate:
         config: The network's configuration.
         real: Count of pairs whose 11 digits are right in real arithmetic.
         float32: The same for a float32 forward pass, any order of summation.
-        real_eos: Count of pairs whose 11 digits and end token are right, in real arithmetic.
-        float32_eos: The same in float32.
+        real_with_end: Count of pairs whose 11 digits and end token are right, in real arithmetic.
+        float32_with_end: The same in float32.
         trees: The cells with their verdicts.
         seconds: Run time.
     """
@@ -86,8 +86,8 @@ class Certificate:
     config: dict[str, Any]
     real: Count
     float32: Count
-    real_eos: Count
-    float32_eos: Count
+    real_with_end: Count
+    float32_with_end: Count
     trees: tuple[Tree, ...] = field(repr=False)
     seconds: float
 
@@ -130,8 +130,8 @@ def certify(
         config=model.config.to_dict(),
         real=counts["real", N_ANSWER],
         float32=counts["float32", N_ANSWER],
-        real_eos=counts["real", N_TARGET],
-        float32_eos=counts["float32", N_TARGET],
+        real_with_end=counts["real", N_TARGET],
+        float32_with_end=counts["float32", N_TARGET],
         trees=tuple(trees),
         seconds=perf_counter() - started,
     )

@@ -1,14 +1,15 @@
 """Bounds of the margins over a box of residual streams: a mean-value form with explicit remainders.
 
-After attention the residual stream is y = y0 + delta with |delta_i| <= radius_i. With s(y) the scale
+After attention the residual stream is y = y0 + delta, delta in a box. With s(y) the scale
 of the second norm, z_h = y U_h / s + b_h the inputs of the GELU and f = y + gelu(z) W_out, the last
 norm divides f by a positive number, so the true token t beats token c exactly when
 
-    m_c = f G_t - f G_c + sigma(f) (beta_t - beta_c) > 0,   G = ln_final_w * W_U,  beta = ln_final_b W_U
+    m_c = f G_t - f G_c + sigma(f) (beta_t - beta_c) > 0
 
-(beta = 0 for RMSNorm; LayerNorm's centring is folded into U and G). m_c is expanded at y0: gradient
-times radius, plus remainders of the norm, the GELU and sigma that are bounded in closed form, plus
-the rounding of a floating-point evaluation. Derivations: docs/certification.md.
+with G = ln_final_w * W_U and beta = ln_final_b W_U (0 for RMSNorm; LayerNorm's centring is folded
+into U and G). m_c is expanded at y0: gradient times half width, plus remainders of the norm, the
+GELU and sigma that are bounded in closed form, plus the rounding of a floating-point evaluation.
+Derivations: docs/certification.md.
 """
 
 from dataclasses import dataclass
@@ -16,24 +17,42 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf
 
-from interp.certify_rounding import LIBRARY_ULPS, Roundoff, centring_error, linear
-from model.config import VOCAB_SIZE, ModelConfig
+from interp.certify_rounding import LIBRARY_ULPS, Roundoff, centring_error, linear, numpy_params
+from model.adder import Adder
+from model.config import VOCAB_SIZE
 from model.factored import factor_names
 
 GELU_SLOPE = 1.13
 """Above sup |gelu'| = gelu'(sqrt 2) = 1.1289..."""
 _TAIL = 0.10799
 """Above max |gelu''| over |z| >= sqrt 2, taken at z = 2: 2 phi(2) = 0.10798..."""
-_HUGE = 1e30
+HUGE = 1e30
 """Stands for infinity where sums must stay numbers; no margin is near it."""
 _PHI0 = 1 / np.sqrt(2 * np.pi)
 
 
 def curvature(closest: np.ndarray) -> np.ndarray:
-    """Bound |gelu''(z)| = phi(z) |2 - z^2| over all |z| >= `closest` (>= 0), non-increasing in it."""
+    """Bound |gelu''(z)| = phi(z) |2 - z^2| over all |z| >= `closest` (>= 0); it never increases."""
     square = closest * closest
     size = _PHI0 * np.exp(-square / 2) * np.abs(2 - square)
     return np.where(square < 2, np.maximum(size, _TAIL), np.where(closest < 2, _TAIL, size))
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where the residual stream can be after attention: centre + axes u + e.
+
+    Attributes:
+        centre: Shape (cell, d).
+        width: Bound of |u| in real arithmetic, (cell, d).
+        error: Bound of |e|, the effect of rounding, in the coordinates of the stream, (cell, d).
+        axes: Orthonormal directions, in columns, (d, d); the same for all cells.
+    """
+
+    centre: np.ndarray
+    width: np.ndarray
+    error: np.ndarray
+    axes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ class Margins:
             certifier's own rounding included).
         float32: The same for the margin that a float32 forward pass computes.
         rounding: The part of `float32` that is due to rounding and not to the width of the box.
-        gradient: Derivative of the margin in the residual stream, (cell, token, d).
+        gradient: Derivative of the margin along the axes of the box, (cell, token, d).
     """
 
     value: np.ndarray
@@ -77,7 +96,7 @@ class _Point:
 
 
 @dataclass(frozen=True)
-class _Box:
+class _Swing:
     """What can happen over a box: width of y, least scale, movement of z and f, remainder of m."""
 
     wide: np.ndarray
@@ -91,21 +110,19 @@ class Head:
     """The network after attention, with what its bounds need; centring is folded into matrices.
 
     Args:
-        params: Parameters by name in float64.
-        config: The network's shape.
+        model: The network.
         unit: The arithmetic whose rounding is bounded.
         own_share: Part of that rounding which bounds the certifier's own.
     """
 
-    def __init__(
-        self, params: dict[str, np.ndarray], config: ModelConfig, unit: Roundoff, own_share: float
-    ) -> None:
+    def __init__(self, model: Adder, unit: Roundoff, own_share: float) -> None:  # noqa: D107
+        params, config = numpy_params(model), model.config
         d = config.d_model
         zero = np.zeros(d)
         self.config, self.unit, self.own_share = config, unit, own_share
         self.layer = config.norm == "layer"
-        self.W_in = linear(params, factor_names(params, "W_in"))
-        self.W_out = linear(params, factor_names(params, "W_out"))
+        self.W_in = linear(params, factor_names(model.params, "W_in"))
+        self.W_out = linear(params, factor_names(model.params, "W_out"))
         self.gain, self.bias = params["ln2_w"], params.get("ln2_b", zero)
         W_U = params["W_E"].T
         centring = np.eye(d) - (1.0 / d if self.layer else 0.0)
@@ -126,32 +143,30 @@ class Head:
         bias_size = np.abs(final_bias) @ np.abs(W_U)
         self.bias_sizes = bias_size[:, None] + bias_size[None, :]
 
-    def margins(
-        self, y: np.ndarray, radius: np.ndarray, error: np.ndarray, target: np.ndarray
-    ) -> Margins:
+    def margins(self, box: Box, target: np.ndarray) -> Margins:
         """Bound the margins of every cell.
 
         Args:
-            y: Centres, (cell, d).
-            radius: Half widths of the boxes in real arithmetic.
-            error: How far rounding in `unit` can move y beyond the box.
+            box: Where the residual stream can be.
             target: True tokens, (cell,).
         """
-        point = self._expand(y, target)
+        point = self._expand(box.centre, target)
         share = self.own_share
-        narrow = self._remainder(point, radius + share * error, target)
-        whole = self._remainder(point, radius + (1 + share) * error, target)
-        size = np.abs(point.gradient)
-        linear_part = (size @ radius[:, :, None])[:, :, 0]
-        rounding = (size @ error[:, :, None])[:, :, 0] + self._rounding(point, whole, target)
+        wide = box.width @ np.abs(box.axes).T
+        narrow = self._remainder(point, wide + share * box.error, target)
+        whole = self._remainder(point, wide + (1 + share) * box.error, target)
+        turned = point.gradient @ box.axes
+        linear_part = (np.abs(turned) @ box.width[:, :, None])[:, :, 0]
+        rounding = (np.abs(point.gradient) @ box.error[:, :, None])[:, :, 0]
+        rounding += self._rounding(point, whole, target)
         real = linear_part + narrow.remainder + share * rounding
         float32 = linear_part + whole.remainder + (1 + share) * rounding
-        own = np.arange(len(y)), target
+        own = np.arange(len(target)), target
         for reach in (real, float32, rounding):
             reach[np.isnan(reach)] = np.inf
             reach[own] = 0.0
         point.value[own] = np.inf
-        return Margins(point.value, real, float32, rounding, point.gradient)
+        return Margins(point.value, real, float32, rounding, turned)
 
     def _expand(self, y: np.ndarray, target: np.ndarray) -> _Point:
         n, d = y.shape
@@ -183,7 +198,7 @@ class Head:
         value = logits[rows, target][:, None] - logits
         return _Point(y, c, s, p, z, slope, post, f, sigma, value, gradient)
 
-    def _remainder(self, at: _Point, wide: np.ndarray, target: np.ndarray) -> _Box:
+    def _remainder(self, at: _Point, wide: np.ndarray, target: np.ndarray) -> _Swing:
         """Bound what the gradient leaves over, |delta| <= wide: of the norm, the GELU, sigma."""
         d, s = self.config.d_model, at.scale
         epsilon = np.sqrt((wide * wide).mean(axis=1))[:, None]
@@ -195,18 +210,18 @@ class Head:
         moved = swing / s + np.abs(at.p) * along / (d * s**3) + bent
         closest = np.maximum(np.abs(at.z) - moved, 0)
         second = np.abs(at.slope) * bent + 0.5 * curvature(closest) * moved * moved
-        second = np.where(np.isfinite(second), second, _HUGE)
+        second = np.where(np.isfinite(second), second, HUGE)
         remainder = _of_target(second @ self.write_pairs, target)
-        moved = np.minimum(moved, _HUGE)
+        moved = np.minimum(moved, HUGE)
         shift = wide + (GELU_SLOPE * moved) @ np.abs(self.W_out.matrix)
         if self.layer:
             drift = second @ np.abs(self.W_out.matrix)
             bow = (shift * shift).mean(axis=1, keepdims=True) / (2 * at.sigma)
             bow = bow + np.sqrt((drift * drift).mean(axis=1, keepdims=True))
             remainder += np.abs(self.beta[target][:, None] - self.beta) * bow
-        return _Box(wide, low, moved, shift, remainder)
+        return _Swing(wide, low, moved, shift, remainder)
 
-    def _rounding(self, at: _Point, box: _Box, target: np.ndarray) -> np.ndarray:
+    def _rounding(self, at: _Point, box: _Swing, target: np.ndarray) -> np.ndarray:
         """Bound the rounding of the second norm, the feed-forward layer and the head over a box."""
         unit, d = self.unit, self.config.d_model
         c = np.abs(at.centred) + box.wide
@@ -215,7 +230,7 @@ class Head:
         f = np.abs(at.f) + box.shift
         if self.layer:
             c += box.wide.mean(axis=1, keepdims=True)
-        scale = np.where(box.low > 0, 1 / np.where(box.low > 0, box.low, 1.0), _HUGE)
+        scale = np.where(box.low > 0, 1 / np.where(box.low > 0, box.low, 1.0), HUGE)
         normed = c * scale * np.abs(self.gain) + np.abs(self.bias)
         own = unit.gamma(d + 8 + LIBRARY_ULPS) * normed
         if self.layer:

@@ -106,7 +106,7 @@ _CHILDREN = {
 
 
 def children_of(column: int, group: int) -> _Children:
-    """Tabulate the children of each class; the answer digit of a group below `column` is visible."""
+    """Tabulate the children of each class; groups below `column` show their answer digit."""
     return _CHILDREN[group < column, min(group, 1)]
 
 

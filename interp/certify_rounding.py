@@ -2,9 +2,8 @@
 
 A priori forward error analysis of `model.adder.forward` with unit roundoff u: every bound holds for
 any order of summation, with or without fused multiply-add. `gamma(n)` = n u / (1 - n u) bounds the
-relative error of a sum of n + 1 terms or of n successive roundings (Higham 2002, lemma 3.1). Library
-functions are assumed to be within two units in the last place (4 u, relative). The derivations are
-in docs/certification.md, section "Rounding".
+relative effect of n successive roundings (Higham 2002, lemma 3.1). Library functions are assumed to
+be within two units in the last place (4 u, relative). Derivations: docs/certification.md.
 """
 
 from dataclasses import dataclass
@@ -129,17 +128,15 @@ class SourceErrors:
     ov_error: np.ndarray
 
 
-def source_errors(
-    params: dict[str, np.ndarray], config: ModelConfig, unit: Roundoff
-) -> SourceErrors:
+def source_errors(model: Adder, unit: Roundoff) -> SourceErrors:
     """Bound the rounding of embeddings, first norm, queries, keys and values.
 
     Args:
-        params: Parameters by name in float64, exactly the stored ones.
-        config: The network's shape.
+        model: The network.
         unit: The arithmetic.
     """
-    W_pos = linear(params, factor_names(params, "W_pos"))
+    params, config = numpy_params(model), model.config
+    W_pos = linear(params, factor_names(model.params, "W_pos"))
     position, absolute = W_pos.matrix[:N_INPUT, None], W_pos.absolute[:N_INPUT, None]
     resid = params["W_E"] + position
     resid_error = unit.gamma(config.pos_rank + 1) * (np.abs(params["W_E"]) + absolute)
@@ -151,7 +148,7 @@ def source_errors(
         return h @ W.matrix, moved + (np.abs(h) + h_error) @ W.rounding(unit)
 
     (q, q_error), (k, k_error), (v, v_error) = map(project, qkv_names(config))
-    W_O = linear(params, factor_names(params, "W_O"))
+    W_O = linear(params, factor_names(model.params, "W_O"))
     size = np.abs(v) + v_error
     mixing = unit.gamma(2 * N_INPUT + 4)  # normaliser, division and the sum over sources
     ov_error = (v_error + mixing * size) @ np.abs(W_O.matrix) + size @ W_O.rounding(unit) * (

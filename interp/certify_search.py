@@ -1,9 +1,9 @@
-"""Branch and bound: prove every cell of an answer column right or wrong, splitting what is neither.
+"""Branch and bound: prove every cell of a column right or wrong, splitting what is neither.
 
-A cell is judged twice: in real arithmetic, and in float32 under any order of summation. An undecided
-cell is split in the digit group that moves its tightest margin most, until it is decided, nothing is
-left to split, or the budget is spent. The tree is recorded as one code per node in breadth-first
-order, so that a checker can rebuild every leaf.
+A cell is judged twice: in real arithmetic, and in float32 under any order of summation. What is
+undecided is split in the digit group that moves its tightest margin most, until it is decided,
+nothing is left to split, or the budget is spent. The tree is recorded as one code per node in
+breadth-first order, so that a checker can rebuild every leaf.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.certify_bounds import Head
+from interp.certify_bounds import HUGE, Box, Head
 from interp.certify_cells import (
     base_cells,
     children_count,
@@ -19,19 +19,21 @@ from interp.certify_cells import (
     query_tokens,
     split_cells,
 )
-from interp.certify_rounding import Roundoff, numpy_params, source_errors
+from interp.certify_rounding import source_errors
 from interp.certify_sources import Hull, build_hull
+from interp.certify_verdicts import (
+    FLOAT32,
+    OWN_SHARE,
+    UNDECIDED,
+    cover,
+    verdicts,
+    whole,
+    worth_splitting,
+)
 from model.adder import Adder
-from model.task import N_DIGITS, N_TARGET
+from model.task import N_ANSWER, N_DIGITS, N_TARGET
 
-FLOAT32 = Roundoff(2.0**-24)
-REAL = Roundoff(64 * 2.0**-53)
-"""Unit roundoff that stands for the certifier's own float64: 64 times, because each of its results
-passes at most 64 times as many roundings as the model's (see docs/certification.md)."""
-OWN_SHARE = REAL.u / FLOAT32.u
-"""Every rounding bound is convex in u and zero at zero, so this share of the float32 bound holds."""
-
-RIGHT, WRONG, UNDECIDED = 0, 1, 2
+COVER_LIMIT = 32
 SPLIT = 9
 """Node codes: 3 * real verdict + float32 verdict for a leaf, SPLIT + group for a split node."""
 
@@ -51,6 +53,8 @@ class Tree:
         real: Verdict of each leaf in real arithmetic.
         float32: Verdict in float32.
         margin: Least margin at the centre of each leaf, times the last norm's scale.
+        reference: The vector r from which attention outputs were measured (see `Hull`).
+        axes: Directions of the boxes.
     """
 
     column: int
@@ -61,6 +65,8 @@ class Tree:
     real: np.ndarray
     float32: np.ndarray
     margin: np.ndarray
+    reference: np.ndarray
+    axes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,8 @@ def search_column(
     Returns:
         One tree per query token.
     """
-    params = numpy_params(model)
-    sources = source_errors(params, model.config, FLOAT32)
-    head = Head(params, model.config, FLOAT32, OWN_SHARE)
+    sources = source_errors(model, FLOAT32)
+    head = Head(model, FLOAT32, OWN_SHARE)
     queries = query_tokens(column)
     trees = []
     for rank, query in enumerate(queries):
@@ -136,8 +141,9 @@ def _search(head: Head, hull: Hull, column: int, query: int, budget: int) -> tup
         rows = np.flatnonzero(splitting)
         cells, parent = split_cells(cells[rows], judged.split[rows], column)
         target = target[rows][parent]
-    parts = [np.concatenate(part) for part in zip(*leaves, strict=True)]
-    return Tree(column, query, np.concatenate(codes).astype(np.uint8), *parts), used
+    parts = (np.concatenate(part) for part in zip(*leaves, strict=True))
+    all_codes = np.concatenate(codes).astype(np.uint8)
+    return Tree(column, query, all_codes, *parts, hull.reference, hull.axes), used  # pyright: ignore
 
 
 def _judge_all(
@@ -155,7 +161,7 @@ def _judge_all(
     )
 
 
-def residual_box(hull: Hull, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def residual_box(hull: Hull, cells: np.ndarray) -> Box:
     """Enclose the residual stream after attention over each cell.
 
     The output is r + N / D. With N = N0 + n and D = D0 + m over the cell's box, and o = N0 / D0,
@@ -164,55 +170,45 @@ def residual_box(hull: Hull, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     Args:
         hull: Boxes of the contributions.
         cells: Classes, (cell, 10).
-
-    Returns:
-        Centre, half width and rounding error of the residual stream, each (cell, d).
     """
     groups = np.arange(N_DIGITS)
-    centre = hull.centre[groups, cells].sum(axis=1) + hull.fixed
+    middle = hull.centre[groups, cells].sum(axis=1) + hull.fixed
     radius = hull.radius[groups, cells].sum(axis=1)
     error = hull.error[groups, cells].sum(axis=1) + hull.fixed_error
-    output = centre[:, :-1] / centre[:, -1:]
-    least = centre[:, -1:] - radius[:, -1:]
+    output = middle[:, :-1] / middle[:, -1:]
+    least = middle[:, -1:] - radius[:, -1:]
     width = (radius[:, :-1] + np.abs(output) * radius[:, -1:]) / least
-    moved = error[:, :-1] + (np.abs(output) + width) * error[:, -1:]
-    moved = moved / (least * (1 - hull.weight_error)) if hull.weight_error < 0.5 else np.inf * moved
-    y = hull.resid + hull.reference + output
+    turned = output @ hull.axes.T
+    size = np.abs(turned) + width @ np.abs(hull.axes).T
+    moved = (error[:, :-1] + size * error[:, -1:]) / least
+    moved = (
+        moved / (1 - hull.weight_error) if hull.weight_error < 0.5 else np.full_like(moved, HUGE)
+    )
+    centre = hull.resid + hull.reference + turned
     moved = moved + hull.resid_error
-    moved = moved + FLOAT32.gamma(2) * (np.abs(y) + width + moved)
-    return y, width, moved
+    moved = moved + FLOAT32.gamma(2) * (np.abs(centre) + width @ np.abs(hull.axes).T + moved)
+    return Box(centre, width, moved, hull.axes)
 
 
 def _judge(head: Head, hull: Hull, column: int, cells: np.ndarray, target: np.ndarray) -> Judgement:
-    y, width, moved = residual_box(hull, cells)
-    margins = head.margins(y, width, moved, target)
-    real = _verdict(margins.value, margins.real)
-    float32 = _verdict(margins.value, margins.float32)
+    box = residual_box(hull, cells)
+    margins = head.margins(box, target)
+    real, float32 = verdicts(margins)
+    if column == N_ANSWER:
+        rows = np.flatnonzero(float32 == UNDECIDED)
+        real[rows], float32[rows] = cover(
+            head, whole(box, rows), target[rows], COVER_LIMIT * len(rows)
+        )
     split = np.full(len(cells), -1)
-    # Splitting shrinks the box but not the rounding: where rounding is most of the reach, stop.
-    tightest = np.argmin(margins.value - margins.real, axis=1)
-    pair = np.arange(len(cells)), tightest
-    rounding = margins.rounding[pair]
-    box = margins.real[pair] - OWN_SHARE * rounding
-    open_cells = ((real == UNDECIDED) & (box > 0.25 * OWN_SHARE * rounding)) | (
-        (float32 == UNDECIDED) & (box > 0.25 * rounding)
-    )
-    if open_cells.any():
-        chosen = np.flatnonzero(open_cells)
-        output = np.abs(y - hull.resid - hull.reference)[chosen]
+    tightest, worth = worth_splitting(margins, real, float32)
+    chosen = np.flatnonzero(worth)
+    if len(chosen):
+        output = np.abs((box.centre - hull.resid - hull.reference)[chosen] @ hull.axes)
         radius = hull.radius[np.arange(N_DIGITS), cells[chosen]]
-        box = radius[:, :, :-1] + output[:, None, :] * radius[:, :, -1:]
-        size = np.abs(margins.gradient[chosen, tightest[chosen]])
-        influence = (box @ size[:, :, None])[:, :, 0]
+        sides = radius[:, :, :-1] + output[:, None, :] * radius[:, :, -1:]
+        slope = np.abs(margins.gradient[chosen, tightest[chosen]])
+        influence = (sides @ slope[:, :, None])[:, :, 0]
         counts = [children_of(column, k).count[cells[chosen, k]] for k in range(N_DIGITS)]
         influence = np.where(np.stack(counts, axis=1) > 0, influence, -1.0)
-        best = influence.argmax(axis=1)
-        split[chosen] = np.where(influence.max(axis=1) > 0, best, -1)
+        split[chosen] = np.where(influence.max(axis=1) > 0, influence.argmax(axis=1), -1)
     return Judgement(real, float32, margins.value.min(axis=1), split)
-
-
-def _verdict(value: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Decide each cell: right if every margin stays positive, wrong if one stays negative."""
-    right = (value > reach).all(axis=1)
-    wrong = (value < -reach).any(axis=1)
-    return np.where(right, RIGHT, np.where(wrong, WRONG, UNDECIDED))

@@ -4,6 +4,8 @@ For answer column i and query token t, source j with token x has weight w = exp(
 value ov[j, x]; the attention output is sum w ov / sum w. Shifting every value by one reference
 vector r shifts the output by r, so a group contributes sum w (ov - r) to a numerator and sum w to a
 denominator: two finite tables over its 200 options, of which every class keeps the smallest box.
+Boxes lie along the principal axes of the contributions, because digits move the output along few
+directions.
 """
 
 from dataclasses import dataclass
@@ -33,12 +35,14 @@ from model.task import (
 class Hull:
     """Boxes of the contributions to one query of one answer column.
 
-    A group's contribution is the vector (numerator, denominator) of length d + 1. The error table
-    bounds how far rounding can move the numerator (see `certify_rounding`): its last entry is the
-    weighted relative error of the weights, which multiplies |output - r|.
+    A group's contribution is the vector (numerator, denominator) of length d + 1, the numerator in
+    the coordinates of `axes`. The error table bounds how far rounding can move the numerator in the
+    coordinates of the residual stream (see `certify_rounding`): its last entry is the weighted
+    relative error of the weights, which multiplies |output - r|.
 
     Attributes:
         reference: The vector r, shape (d,).
+        axes: Orthonormal directions of the boxes, in columns, shape (d, d).
         fixed: Contribution of `+`, `=` and the query's own s_10, shape (d + 1,).
         fixed_error: Its error.
         centre: Centre of each class's box, shape (10, class, d + 1).
@@ -49,6 +53,7 @@ class Hull:
     """
 
     reference: np.ndarray
+    axes: np.ndarray
     fixed: np.ndarray
     fixed_error: np.ndarray
     centre: np.ndarray
@@ -92,6 +97,9 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
     )
     error = weight[..., None] * np.concatenate([moved, relative[..., None]], axis=-1)
 
+    axes = _principal_axes(contribution, column)
+    contribution[..., :d] = contribution[..., :d] @ axes
+
     boxes = [
         _class_boxes(_options(contribution, column, k), _options(error, column, k), k)
         for k in range(N_DIGITS)
@@ -99,6 +107,7 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
     centre, radius, largest = (np.stack(part) for part in zip(*boxes, strict=True))
     return Hull(
         reference=reference,
+        axes=axes,
         fixed=_fixed(contribution, column, query),
         fixed_error=_fixed(error, column, query),
         centre=centre,
@@ -153,6 +162,16 @@ def _reference(contribution: np.ndarray, column: int, query: int) -> np.ndarray:
     for k in range(N_DIGITS):
         total = total + _options(contribution, column, k).mean(axis=0)
     return total[:-1] / total[-1]
+
+
+def _principal_axes(contribution: np.ndarray, column: int) -> np.ndarray:
+    """Diagonalise the covariance of the numerator under independent uniform digits."""
+    d = contribution.shape[-1] - 1
+    covariance = np.zeros((d, d))
+    for k in range(N_DIGITS):
+        options = _options(contribution, column, k)[:, :d]
+        covariance += np.cov(options, rowvar=False).reshape(d, d)
+    return np.linalg.eigh(covariance)[1]
 
 
 def _class_rows(group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
