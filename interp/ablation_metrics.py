@@ -14,6 +14,7 @@ means carry 1.96 standard errors.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ from model.task import (
 
 INPUTS = ("uniform", "stratified")
 TYPES = ("spurious", "missed", "other")
-METRICS = (
+Metric = Literal[
     "exact",
     "digit_accuracy",
     "first_error",
@@ -49,7 +50,7 @@ METRICS = (
     "other",
     "margin",
     "kl",
-)
+]
 _NONE = len(STATE_NAMES)
 _SHAPE = (len(INPUTS), N_ANSWER, N_ANSWER, _NONE + 1, _NONE + 1, 2)
 
@@ -261,6 +262,17 @@ def tabulate_measured(measured: Measured) -> pd.DataFrame:
     table["high"] = np.where(rate, high, measured.high)
     table["events"], table["trials"] = k, n
     return table
+
+
+def select(
+    table: pd.DataFrame, metric: str, *, inputs: str = "uniform", mode: str = "greedy"
+) -> pd.DataFrame:
+    """Pick the rows of one metric; what only exists with the true digits is taken from there."""
+    keys = row_keys()
+    modes = set(keys.loc[keys["metric"] == metric, "mode"])
+    mode = mode if mode in modes else "forced"
+    chosen = (table["metric"] == metric) & (table["inputs"] == inputs) & (table["mode"] == mode)
+    return table[chosen]
 
 
 def _errors(cases: Cases, tokens: Tensor, truth: Tensor) -> np.ndarray:

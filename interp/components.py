@@ -13,7 +13,7 @@ is a term of such a matrix, and the terms of a basis sum to it:
 - "unit": positions, FFN neurons, norm gains and attention edges by role, the natural coordinates.
 """
 
-import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,6 +63,11 @@ class Component:
     index: tuple[int, ...]
     term: Float[Tensor, "m n"]
     weight: float
+
+    @property
+    def rank(self) -> int:
+        """How many directions the part takes (each row, gain or role counts as one)."""
+        return len(self.index)
 
     @property
     def label(self) -> str:
@@ -115,15 +120,20 @@ def matrices(folded: Dense) -> dict[str, Float[Tensor, "m n"]]:
     }
 
 
+def overlap(first: str, second: str) -> bool:
+    """Say whether two matrices share parameters, so that editing both has no single meaning."""
+    return second in _OVERLAP.get(first, ()) or first in _OVERLAP.get(second, ())
+
+
 def with_matrices(folded: Dense, edited: Mapping[str, Tensor]) -> Dense:
     """Put edited matrices (any but "edges") back into a folded network.
 
     Raises:
         InputError: Two of them share parameters, so that the edit has no single meaning.
     """
-    for name, others in _OVERLAP.items():
-        for other in others & set(edited) if name in edited else ():
-            raise InputError(f"{name} and {other} share parameters: edit only one of them")
+    for first, second in itertools.combinations(edited, 2):
+        if overlap(first, second):
+            raise InputError(f"{first} and {second} share parameters: edit only one of them")
     eye = torch.eye(folded.W_E.shape[1], dtype=folded.W_E.dtype)
     edits: dict[str, Tensor] = {}
     for name, value in edited.items():
@@ -260,32 +270,6 @@ def join(parts: Sequence[Component]) -> Component:
 def sum_terms(parts: Sequence[Component]) -> Float[Tensor, "m n"]:
     """Add up the terms of components of one matrix."""
     return torch.stack([part.term for part in parts]).sum(dim=0)
-
-
-def random_term(component: Component, generator: torch.Generator) -> Component:
-    """Draw a term of the same shape, rank and Frobenius norm with random directions.
-
-    The null of an ablation: what does taking out anything of this size do? For a gain the random
-    direction is the same on both sides (one direction of the normed stream is removed); for a
-    position or a neuron the row stays and what it writes is random.
-    """
-    m, n = component.term.shape
-    unit = component.basis == "unit"
-    rank = 1 if unit else len(component.index)
-
-    def draw(size: int) -> Tensor:
-        return torch.randn(size, rank, generator=generator, dtype=component.term.dtype)
-
-    u = draw(m)
-    if component.matrix.startswith("ln"):
-        v = u
-    elif unit:
-        u, v = component.term.norm(dim=1, keepdim=True), draw(n)
-    else:
-        v = draw(n)
-    term = u @ v.T
-    term = term * (component.term.norm() / term.norm())
-    return dataclasses.replace(component, basis="random", term=term)
 
 
 def _roots(moments: Float[Tensor, "m m"]) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,10 @@ from interp.components import (
     decompose,
     fold,
     matrices,
-    random_term,
     unit_components,
 )
 from interp.hooked import to_hooked
+from interp.random_terms import random_term
 from interp.roles import ROLES, role_of
 from model.adder import Adder
 from model.config import ModelConfig
