@@ -7,7 +7,7 @@ taken up by either; their results differ only by float32 rounding.
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ def state_from(params: Params) -> State:
     return State(flat, np.zeros_like(flat), np.zeros_like(flat))
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Trains a state in place."""
 
