@@ -243,7 +243,7 @@ def split_by_reader(network: Network, pairs: CarryPairs, generator: torch.Genera
     (and through the norm's scale). Frozen norms keep the clean scales.
 
     Returns:
-        Rows of part ("whole", "read", "null", "random"), path ("both", "feed-forward", "skip"),
+        Rows of part ("whole", "read", "unread", "random"), path ("both", "feed-forward", "skip"),
         norm, dimension of the part and outcome.
     """
     half = len(pairs.total) // 2
@@ -258,7 +258,7 @@ def split_by_reader(network: Network, pairs: CarryPairs, generator: torch.Genera
     parts = {
         "whole": (difference, d),
         "read": (read, basis.shape[1]),
-        "null": (difference - read, d - basis.shape[1]),
+        "unread": (difference - read, d - basis.shape[1]),
         "random": (norm_matched(difference, generator), d),
     }
     rows = []

@@ -10,10 +10,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from interp.output import TWO_COLUMNS, paper_style
+from interp.probe_config import MAIN_SITES
+from interp.probe_data import FEATURES
+from interp.probe_plots_attention import draw_scores, role_label
 from interp.probe_plots_causal import draw_causal, draw_prefixes
 from interp.probe_result import Result
 from interp.roles import ROLES
-from model.task import N_PROMPT, PLUS
+from model.task import N_DIGITS
 
 KIND_LABELS = {
     "conditional": r"given $a_i+b_i$",
@@ -30,15 +33,10 @@ def draw(result: Result) -> dict[str, Figure]:
             figures["causation"] = draw_causal(result)
         if not result.tables["rivals"].empty:
             figures["wrong_prefixes"] = draw_prefixes(result)
-        figures["scores"] = draw_scores(result)
+        figures["scores_and_edges"] = draw_scores(result)
         if not result.tables["probes"].empty and result.tables["probes"]["feature"].nunique() > 1:
             figures["features"] = draw_features(result)
     return figures
-
-
-def role_label(role: str) -> str:
-    """Write a role as mathematics."""
-    return f"${role}$" if "_" in role else role
 
 
 def draw_main(result: Result) -> Figure:
@@ -77,18 +75,22 @@ def _attention_map(axes: Axes, attention: pd.DataFrame) -> None:
     axes.set_yticklabels(list(rows), rotation=0)
     axes.set_xlabel("role of the source")
     axes.set_ylabel("answer column $i$ (0 = units)")
-    axes.set_title("attention weight", loc="left")
+    axes.set_title("a  attention weight", loc="left")
     axes.tick_params(length=0)
 
 
 def _probe_sites(axes: Axes, probes: pd.DataFrame) -> None:
-    axes.set_title("carry$_{\\rm in}$ read by linear probes", loc="left")
+    axes.set_title("b  carry into the column, by linear probes", loc="left")
     rows = probes[probes["feature"] == "carry_in"] if not probes.empty else probes
     if rows.empty:
         axes.text(0.5, 0.5, "no column with a carry", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
+    if (rows["column"] < N_DIGITS).any():
+        rows = rows[rows["column"] < N_DIGITS]
     sites = list(dict.fromkeys(rows["site"]))
+    if set(sites) & set(MAIN_SITES):
+        sites = [site for site in sites if site in MAIN_SITES]
     places = np.arange(len(sites))
     colours = sns.color_palette("colorblind")
     for k, (kind, label) in enumerate(KIND_LABELS.items()):
@@ -128,54 +130,9 @@ def _probe_sites(axes: Axes, probes: pd.DataFrame) -> None:
     axes.set_yticks(places, sites)
     axes.invert_yaxis()
     axes.set_xlim(0.38, 1.02)
-    axes.set_xlabel("accuracy on unseen digit pairs (mean and range of columns)")
+    axes.set_xlabel("held-out accuracy (mean, range of columns)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=2, frameon=False)
     sns.despine(ax=axes)
-
-
-def draw_scores(result: Result) -> Figure:
-    """Draw every score that the layer can compute, (column, query digit) by (position, digit)."""
-    table, columns, edges = _score_image(result.scores)
-    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, 3.4))
-    limit = float(np.nanquantile(np.abs(table), 0.99))
-    image = axes.imshow(
-        table, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-    )
-    starts = np.append(0, np.cumsum(columns))
-    for x in starts[1:-1]:
-        axes.axvline(x - 0.5, color="0.5", linewidth=0.25)
-    for y in edges[1:-1]:
-        axes.axhline(y - 0.5, color="0.5", linewidth=0.25)
-    names = [f"$a_{9 - p}$" for p in range(10)] + ["+"]
-    names += [f"$b_{9 - p}$" for p in range(10)] + ["="]
-    names += [f"$s_{p}$" if p < 10 else "$s_{10}$" for p in range(len(columns) - N_PROMPT)]
-    axes.set_xticks((starts[:-1] + starts[1:] - 1) / 2, names, fontsize=5.5)
-    middle = (np.array(edges[:-1]) + np.array(edges[1:]) - 1) / 2
-    axes.set_yticks(middle, [str(i) for i in range(len(middle))])
-    axes.set_xlabel("source position, and within it the digit 0 to 9")
-    axes.set_ylabel(r"answer column, within it $s_{i-1}$")
-    axes.set_title(
-        f"{result.name}: exact attention scores (each row less its mean over digits of the prompt)",
-        loc="left",
-    )
-    axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="score", fraction=0.03, pad=0.01)
-    return figure
-
-
-def _score_image(scores: np.ndarray) -> tuple[np.ndarray, list[int], list[int]]:
-    """Lay the table out: ten digits a position (one token for + and =), ten rows a column."""
-    blocks, columns = [], []
-    for position in range(scores.shape[2]):
-        token = {10: [PLUS], N_PROMPT - 1: [PLUS + 1]}.get(position, list(range(10)))
-        blocks.append(scores[:, :, position, token])
-        columns.append(len(token))
-    wide = np.concatenate(blocks, axis=2)
-    rows = [wide[column, [PLUS + 1] if column == 0 else range(10)] for column in range(len(wide))]
-    edges = np.append(0, np.cumsum([len(row) for row in rows])).tolist()
-    table = np.concatenate(rows)
-    prompt = sum(columns[:N_PROMPT])
-    return table - np.nanmean(table[:, :prompt], axis=1, keepdims=True), columns, edges
 
 
 def draw_features(result: Result) -> Figure:
@@ -187,7 +144,8 @@ def draw_features(result: Result) -> Figure:
         probes["kind"] == "conditional", " | sum", ""
     )
     probes = probes.assign(what=label)
-    order = list(dict.fromkeys(probes["what"]))
+    rank = {feature: place for place, feature in enumerate(FEATURES)}
+    order = list(dict.fromkeys(probes.sort_values("feature", key=lambda x: x.map(rank))["what"]))
     figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 4.6), sharey=True)
     values = {"network": "accuracy", "best of five random inits": "random_init_max"}
     count = result.settings["random_inits"]
@@ -216,4 +174,4 @@ def _heat(axes: Axes, table: pd.DataFrame, title: str, cmap: str, low: float, hi
     axes.set_title(title, loc="left", fontsize=7)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=6)
-    axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=60, ha="right")
+    axes.set_xticks(axes.get_xticks(), list(table.columns), rotation=60, ha="right")

@@ -16,8 +16,9 @@ METHODS = ("full", "mean difference", "DAS 1", "DAS 2", "DAS 3", "probe", "rando
 
 def draw_causal(result: Result) -> Figure:
     """Draw the interchanges, the dose-response and the split by reader."""
-    figure = plt.figure(figsize=(TWO_COLUMNS, 3.9))
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.15, 1.0])
+    n_sites = result.tables["interchange"]["site"].nunique()
+    figure = plt.figure(figsize=(TWO_COLUMNS, max(3.9, 0.24 * n_sites)))
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1.0])
     _interchange(figure.add_subplot(grid[:, 0]), result.tables["interchange"])
     _doses(figure.add_subplot(grid[0, 1]), result.tables["steering"])
     _paths(figure.add_subplot(grid[1, 1]), result.tables["reader"])
@@ -41,9 +42,14 @@ def _interchange(axes: Axes, interchange: pd.DataFrame) -> None:
         linewidths=0.4,
         cbar=False,
     )
-    axes.set_title("answers moved by exactly one, by what is swapped", loc="left")
+    axes.set_title("a  answers moved by exactly one", loc="left")
     axes.set(xlabel="", ylabel="")
-    axes.set_xticks(axes.get_xticks(), [m.replace(" ", "\n") for m in methods], rotation=0)
+    axes.set_xticks(
+        axes.get_xticks(),
+        [m.replace(" difference", "\ndiff.").replace("DAS ", "DAS\n") for m in methods],
+        rotation=0,
+        fontsize=6.5,
+    )
     axes.tick_params(length=0)
 
 
@@ -51,19 +57,32 @@ def _doses(axes: Axes, steering: pd.DataFrame) -> None:
     rows = steering[steering["site"] == "resid_mid"]
     table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
     carry, random = table["carry"].unstack("shift"), table["random"].unstack("shift")
-    for colour, shift in zip(sns.color_palette("viridis", 6), (-2, -1, 0, 1, 2, 3), strict=True):
-        axes.plot(carry.index, carry[shift], color=colour, label=f"{shift:+d}" if shift else "0")
-    axes.plot(random.index, 1 - random[0], color="0.4", linestyle="--", label="random,\nany shift")
+    shifts = range(-3, 4)
+    for colour, shift in zip(sns.color_palette("viridis", len(shifts)), shifts, strict=True):
+        axes.plot(carry.index, carry[shift], color=colour)
+        _label_peak(axes, carry[shift], f"{shift:+d}" if shift else "0")
+    axes.plot(random.index, 1 - random[0], color="0.4", linestyle="--", label="random, any shift")
+    axes.set_ylim(-0.03, 1.15)
     axes.set(xlabel="dose of the mean carry difference at resid_mid", ylabel="share of answers")
-    axes.set_title("dose-response: shift of the digit", loc="left")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.2)
+    axes.set_title("b  shift of the digit by dose", loc="left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.33), frameon=False, borderpad=0)
     sns.despine(ax=axes)
+
+
+def _label_peak(axes: Axes, curve: pd.Series, label: str) -> None:
+    """Write the curve's name above its peak, where it has one."""
+    if curve.max() > 0.3:
+        peak = curve.index[curve >= curve.max() - 1e-3]
+        place = (float(np.median(peak)), float(curve.max()))
+        axes.annotate(
+            label, place, xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7
+        )
 
 
 def _paths(axes: Axes, reader: pd.DataFrame) -> None:
     rows = reader[reader["norm"] == "live"]
     dimension = rows.groupby("part")["dimension"].first()
-    parts = ["whole", "read", "null", "random"]
+    parts = ["whole", "read", "unread", "random"]
     sns.barplot(
         rows,
         x="part",
@@ -75,14 +94,11 @@ def _paths(axes: Axes, reader: pd.DataFrame) -> None:
         err_kws={"linewidth": 0.8},
         ax=axes,
     )
-    names = ["whole", "read by\nfeed-forward", "null space\nof W_in", "random\ndirection"]
-    dims = [f"\n(dim {dimension[part]})" for part in parts]
-    axes.set_xticks(axes.get_xticks(), [n + d for n, d in zip(names, dims, strict=True)])
+    labels = [f"{part}\n{dimension[part]} dim" for part in parts]
+    axes.set_xticks(axes.get_xticks(), labels)
     axes.set(xlabel="", ylabel="moved by one", ylim=(0, 1.05))
-    axes.set_title("carry difference at resid_mid, by part and path", loc="left")
-    axes.legend(
-        title="path", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.0
-    )
+    axes.set_title("c  the difference at resid_mid, by part and path", loc="left")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.0)
     sns.despine(ax=axes)
 
 
@@ -117,7 +133,7 @@ def _response(axes: Axes, response: pd.DataFrame) -> None:
     axes.plot(mean.index, mean, color="C0", linewidth=1.6)
     axes.axhline(0, color="0.4", linewidth=0.6, linestyle=":")
     axes.set(xlabel=X_LABEL, ylabel="logit of $D{+}1$ less logit of $D$")
-    axes.set_title("response (grey: columns)", loc="left")
+    axes.set_title("a  response (grey: columns)", loc="left")
     sns.despine(ax=axes)
 
 
@@ -126,14 +142,13 @@ def _shifts(axes: Axes, response: pd.DataFrame) -> None:
     names = [f"shift {k}" for k in (-1, 0, 1, 2)]
     weighted = response[names].mul(response["n"], axis=0).groupby(response["x"]).sum()
     share = weighted.div(response.groupby("x")["n"].sum(), axis=0)
-    for colour, name in zip(sns.color_palette("viridis", 4), names, strict=True):
-        label = {"shift -1": "$D-1$", "shift 0": "$D$", "shift 1": "$D+1$", "shift 2": "$D+2$"}
-        axes.plot(share.index, share[name], color=colour, label=label[name])
-    axes.set(xlabel=X_LABEL, ylabel="share of answers", ylim=(-0.02, 1.02))
-    axes.set_title("answer (shaded: true prefixes)", loc="left")
-    axes.legend(
-        frameon=True, framealpha=0.9, edgecolor="none", loc="center right", handlelength=1.0
-    )
+    labels = ("$D-1$", "$D$", "$D+1$", "$D+2$")
+    colours = sns.color_palette("viridis", len(names))
+    for colour, name, label in zip(colours, names, labels, strict=True):
+        axes.plot(share.index, share[name], color=colour)
+        _label_peak(axes, share[name], label)
+    axes.set(xlabel=X_LABEL, ylabel="share of answers", ylim=(-0.03, 1.15))
+    axes.set_title("b  answer (shaded: true prefixes)", loc="left")
     sns.despine(ax=axes)
 
 
@@ -146,5 +161,5 @@ def _rivals(axes: Axes, rivals: pd.DataFrame) -> None:
     axes.set(
         xlabel="held-out $R^2$ (dots: columns)", ylabel="", xlim=(min(0, mean.min()) - 0.05, 1.03)
     )
-    axes.set_title("accounts of the response", loc="left")
+    axes.set_title("c  accounts of the response", loc="left")
     sns.despine(ax=axes)

@@ -27,7 +27,7 @@ class Result:
         settings: The configuration as plain data.
         tables: Tidy tables by name.
         scores: The exact score table, see `interp.probe_attention.score_table`.
-        wrapper_difference: Largest difference of any hook from the TransformerLens wrapper.
+        wrapper_difference: Largest relative difference of any hook from the wrapper's.
         statements: The verdict.
     """
 

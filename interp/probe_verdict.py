@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from model.task import N_DIGITS
+
 PRESENT = 0.05
 """A probe finds the carry in a column where its Holm-corrected p-value is below this."""
 USED = 0.9
 """A site's direction carries the carry where its interchange moves this share of the answers."""
 CORRECT = 0.99
 """A network answers a column where it is right on this share of true prefixes."""
+MARGIN = 0.03
+"""A mean accuracy is called larger than its floor from this difference on."""
 GRADED = 0.05
 """One account of the response is better than another by at least this much held-out R^2."""
 
@@ -97,14 +101,16 @@ def _carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _before(probes: pd.DataFrame) -> Statement:
-    rows = _carry_rows(probes, "conditional").groupby("column")[["before_attention"]].first()
-    floors = _carry_rows(probes, "conditional").groupby("column")[["bayes_query"]].first()
+    names = ["before_attention", "bayes_query"]
+    rows = _carry_rows(probes, "conditional").groupby("column")[names].first().mean()
+    score, floor = rows["before_attention"], rows["bayes_query"]
+    more = bool(score > floor + MARGIN)
     text = (
         f"Before attention (resid_pre) a probe for carry_in, given a_i + b_i, scores "
-        f"{_percent(rows['before_attention'].mean())}: no more than s_(i-1) alone allows "
-        f"({_percent(floors['bayes_query'].mean())})."
+        f"{_percent(score)}, {'more' if more else 'no more'} than the best guess from s_(i-1) "
+        f"alone ({_percent(floor)})."
     )
-    return Statement("before attention", False, text)
+    return Statement("before attention", more, text)
 
 
 def _present(probes: pd.DataFrame) -> list[Statement]:
@@ -112,11 +118,14 @@ def _present(probes: pd.DataFrame) -> list[Statement]:
     kinds = {
         "conditional": "given a_i + b_i",
         "shared": "with one direction for all sums and an offset for each",
-        "global": "with one probe for all inputs",
+        "global": "with one probe for all inputs (columns with operand digits)",
     }
     sites = list(dict.fromkeys(probes["site"]))
     for kind, how in kinds.items():
         rows = _carry_rows(probes, kind)
+        if kind == "global" and (rows["column"] < N_DIGITS).any():
+            # In column 10 the digit sum is always 0, so nothing is left to condition on.
+            rows = rows[rows["column"] < N_DIGITS]
         if rows.empty:
             continue
         mean = rows.groupby("site")["accuracy"].mean().reindex(sites)
@@ -132,10 +141,16 @@ def _present(probes: pd.DataFrame) -> list[Statement]:
             f"{_percent(best['random_init_max'].mean())}, shuffled labels "
             f"{_percent(best['shuffled'].mean())}, control task "
             f"{_percent(best['control_task'].mean())}; above its floor in {passed} of {len(best)} "
-            f"columns (Holm)."
+            f"columns (Holm). Sites above it in every column: {_everywhere(rows)}."
         )
         statements.append(Statement(f"present, {kind}", passed == len(best), text))
     return statements
+
+
+def _everywhere(rows: pd.DataFrame) -> str:
+    """Name the sites whose scores pass in every column, in the order of the computation."""
+    passed = (rows["p_holm"] < PRESENT).groupby(rows["site"], sort=False).all()
+    return ", ".join(str(site) for site in passed.index[passed]) or "none"
 
 
 def _moved(interchange: pd.DataFrame, method: str) -> pd.Series:
@@ -185,7 +200,7 @@ def _reader(reader: pd.DataFrame) -> Statement:
     text = (
         f"Of the difference at resid_mid, what the feed-forward layer reads "
         f"({dimension['read']} of {dimension['whole']} dimensions) moves "
-        f"{_percent(live['read', 'both'])}, the rest {_percent(live['null', 'both'])}; the whole "
+        f"{_percent(live['read', 'both'])}, the rest {_percent(live['unread', 'both'])}; the whole "
         f"difference through the feed-forward layer alone {_percent(live['whole', 'feed-forward'])}"
         f", through the skip alone {_percent(live['whole', 'skip'])}, a random one of the same "
         f"length {_percent(live['random', 'both'])}."
