@@ -3,7 +3,7 @@
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -67,6 +67,7 @@ class Adder(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, params: Params | None = None) -> None:
+        """Check and copy the parameters."""
         super().__init__()
         self.config = config
         params = init_params(config, seed=0) if params is None else params

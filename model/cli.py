@@ -1,9 +1,10 @@
-"""The edge where commands meet people: arguments in, one clear line and exit code 2 when unusable."""
+"""The edge where commands meet people: arguments in, one clear line and exit code 2 if unusable."""
 
 import contextlib
 import functools
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -62,6 +63,10 @@ def run_command(
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: nothing is left to say, nor to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
@@ -71,8 +76,9 @@ def _one_line(box: str) -> str:
     """Take the message out of the box that tyro draws around it."""
     words: list[str] = []
     for line in box.splitlines()[1:]:
-        text = line.strip(" │╭╮╰╯─")
-        if not text and "─" in line:
+        text = line.strip(" │|")
+        if text.strip("╭╮╰╯─+-"):
+            words += text.split()
+        elif text and words:  # the rule under the message
             break
-        words += text.split()
     return " ".join(words).rstrip(".") or "the arguments could not be read"

@@ -91,7 +91,8 @@ class ModelConfig:
         unknown = sorted(set(fields) - known)
         if unknown:
             raise InputError(
-                f"unknown model configuration key {unknown[0]!r}: known are {', '.join(sorted(known))}"
+                f"unknown model configuration key {unknown[0]!r}: "
+                f"known are {', '.join(sorted(known))}"
             )
         _check(cls().to_dict() | fields)
         return cls(**fields)

@@ -69,8 +69,8 @@ class DecodeWriter:
     def pack(self, tables: Tables) -> np.ndarray:
         """Put tables into the kernel's order, norms' gains folded into what reads them."""
         packed = np.zeros(self.size, np.float32)
-        ln2_w, W_in = tables.ln2_w.double(), tables.W_in.double()  # noqa: N806
-        W_U = tables.W_U.double()  # noqa: N806
+        ln2_w, W_in = tables.ln2_w.double(), tables.W_in.double()
+        W_U = tables.W_U.double()
 
         def put(name: str, value: torch.Tensor) -> None:
             flat = value.float().contiguous().numpy().ravel()

@@ -1,4 +1,4 @@
-"""The effective weights: the one structure that wrapper, evaluator, ablations and certifier read."""
+"""The effective weights: what the wrapper, the evaluator, ablations and the certifier all read."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from model.factored import Params, factor_names, product
 
 @dataclass(frozen=True, kw_only=True)
 class Dense:
-    """Dense weights of one network, in TransformerLens orientation: activations multiply from the left.
+    """Dense weights of one network, as TransformerLens orients them: activations stand on the left.
 
     Gauge-free: (A G, G^-1 B) gives the same `Dense`. Biases of norms are zero for RMSNorm. The head
     `W_U` starts as W_E.T and may be edited apart from it.
@@ -39,12 +39,12 @@ class Dense:
     eps: float
 
     @property
-    def W_QK(self) -> Float[Tensor, "d d"]:  # noqa: N802
-        """Bilinear form of the scores on raw normed activations, gains folded: q-side rows, k-side columns."""
+    def W_QK(self) -> Float[Tensor, "d d"]:
+        """Bilinear form of the scores with the gains folded in: rows are the query side."""
         return self.ln1_w[:, None] * (self.W_Q @ self.W_K.T) * self.ln1_w
 
     @property
-    def W_OV(self) -> Float[Tensor, "d d"]:  # noqa: N802
+    def W_OV(self) -> Float[Tensor, "d d"]:
         """What a source writes per unit of attention, gain folded on the reading side."""
         return self.ln1_w[:, None] * (self.W_V @ self.W_O)
 
@@ -80,7 +80,7 @@ def compose(params: Params, config: ModelConfig) -> Dense:
         The effective weights, in the parameters' type and differentiable in them.
     """
     zero = torch.zeros_like(params["ln1_w"])
-    W_Q, W_K, W_V = (product(params, names) for names in qkv_names(config))  # noqa: N806
+    W_Q, W_K, W_V = (product(params, names) for names in qkv_names(config))
     return Dense(
         W_E=params["W_E"],
         W_pos=product(params, factor_names(params, "W_pos")),

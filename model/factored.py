@@ -35,8 +35,8 @@ def product(params: Params, names: tuple[str, ...]) -> Float[Tensor, "m n"]:
 
 
 def rank_one_terms(
-    A: Float[Tensor, "m r"],  # noqa: N803
-    B: Float[Tensor, "r n"],  # noqa: N803
+    A: Float[Tensor, "m r"],
+    B: Float[Tensor, "r n"],
 ) -> Float[Tensor, "r m n"]:
     """Split A B into its r raw rank-one terms, which sum to it.
 

@@ -77,7 +77,13 @@ def _ordered(params: Params, config: ModelConfig) -> list[str]:
 
 
 def _config(published: dict[str, Any]) -> ModelConfig:
-    norm = "rms" if published.pop("use_rmsnorm", False) else "layer"
+    for key in ("d_model", "d_ff", "max_seq_len"):
+        if key not in published:
+            raise InputError(f"configuration key {key} is missing: not a published adder")
+    use_rmsnorm = published.pop("use_rmsnorm", False)
+    if not isinstance(use_rmsnorm, bool):
+        raise InputError(f"configuration key use_rmsnorm is {use_rmsnorm!r}: it must be a bool")
+    norm = "rms" if use_rmsnorm else "layer"
     fields: dict[str, Any] = {}
     for key, value in published.items():
         if key in _FIXED:

@@ -2,7 +2,7 @@
 
 A sum is 34 tokens: 10 digits of a (most significant first), `+`, 10 digits of b, `=`, then the 11
 digits of a + b (least significant first) and `<EOS>`. Answer column i (0 = units, 10 = the last
-carry, 11 = EOS) is predicted at position 21 + i, where the token is `=` for i = 0 and s_{i-1} after.
+carry, 11 = EOS) is predicted at position 21 + i, whose token is `=` for i = 0 and s_{i-1} after.
 """
 
 import torch

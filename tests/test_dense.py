@@ -41,7 +41,7 @@ def test_dense_weights_give_the_factored_logits(name: str) -> None:
     assert torch.allclose(dense_logits(dense(model), tokens), model(tokens), atol=1e-10)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_tables_give_the_factored_logits(name: str) -> None:
     model = random_adder(CONFIGS[name])
     tokens = some_tokens()
