@@ -5,7 +5,8 @@ Question: what of the stored factors is the network, and what is a choice of coo
 Method: W = A B is unchanged by (A G, G^-1 B) for every invertible G; factors that are shared share
 their G. The head has one more gauge: scores and outputs are unchanged when W_Q, W_K, W_V are
 multiplied from the right by R_Q, R_K, R_V with R_Q R_K^T = 1, and W_O from the left by R_V^-1; what
-is tied must carry the same R. A balanced checkpoint is the same function with A^T A = B B^T.
+is tied must carry the same R. And the gains of the first two norms can move into the rows of the
+matrices that read them. A balanced checkpoint is the same function with A^T A = B B^T.
 
     python -m interp.gauge CHECKPOINT --out FOLDER
 """
@@ -46,6 +47,12 @@ def factor_groups(params: Params, config: ModelConfig) -> list[tuple[list[str], 
     return groups
 
 
+def norm_readers(params: Params, config: ModelConfig) -> dict[str, list[str]]:
+    """Name, for each of the first two norms, the parameters whose rows its gain multiplies."""
+    qkv = sorted({names[0] for names in qkv_names(config)})
+    return {"ln1": qkv, "ln2": [factor_names(params, "W_in")[0]]}
+
+
 def random_invertible(n: int, generator: torch.Generator, *, spread: float = 0.5) -> Tensor:
     """Draw rotation x diagonal x rotation, the logarithms of the diagonal normal with `spread`."""
 
@@ -62,7 +69,7 @@ def random_gauge(params: Params, config: ModelConfig, generator: torch.Generator
     Args:
         params: Parameters by name.
         config: The network's shape and ties.
-        generator: Source of G for every product and of R for the head.
+        generator: Source of G for every product, of R for the head and of the norms' scales.
 
     Returns:
         New parameters in float64; the function is the same up to rounding.
@@ -84,6 +91,10 @@ def random_gauge(params: Params, config: ModelConfig, generator: torch.Generator
     out |= {name: out[name] @ R for name, R in last.items()}
     reader = factor_names(out, "W_O")[0]
     out[reader] = torch.linalg.inv(R_V) @ out[reader]
+    for norm, readers in norm_readers(out, config).items():
+        scale = torch.exp(0.5 * torch.randn(config.d_model, generator=generator).double())
+        out |= {name: out[name] / scale[:, None] for name in readers}
+        out |= {name: out[name] * scale for name in (f"{norm}_w", f"{norm}_b") if name in out}
     return out
 
 
