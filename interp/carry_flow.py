@@ -75,8 +75,8 @@ def legend_handles() -> list[Any]:
     ]
 
 
-def _x(column: int) -> int:
-    return N_DIGITS - column
+def _x(column: int) -> float:
+    return float(N_DIGITS - column)
 
 
 def _box(ax: Axes, x: float, y: float, face: str, edge: str = "none", lw: float = 0.8) -> None:
@@ -94,7 +94,7 @@ def _box(ax: Axes, x: float, y: float, face: str, edge: str = "none", lw: float 
     )
 
 
-def _digit(ax: Axes, x: float, y: float, text: str, fontsize: float = 8, **style: Any) -> None:
+def _digit(ax: Axes, x: float, y: float, text: str, fontsize: float = 8.0, **style: Any) -> None:
     ax.text(x, y - 0.02, text, ha="center", va="center", zorder=4, fontsize=fontsize, **style)
 
 
@@ -115,10 +115,10 @@ def _draw_column(ax: Axes, row: dict[str, Any], changed: frozenset[tuple[str, in
         _ROW_MODEL,
         answer,
         color="white" if wrong else INK,
-        fontsize=8 if len(answer) == 1 else 4,
+        fontsize=8.0 if len(answer) == 1 else 4.0,
         fontweight="bold" if wrong else "normal",
     )
-    _digit(ax, x, _ROW_TRUE, row["true"], color=WRONG if wrong else "#888888", fontsize=7)
+    _digit(ax, x, _ROW_TRUE, row["true"], color=WRONG if wrong else "#888888", fontsize=7.0)
 
 
 def _mark_focus(ax: Axes, row: dict[str, Any], focus: Focus) -> None:

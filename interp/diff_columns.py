@@ -118,6 +118,12 @@ def find_focus(table: pd.DataFrame) -> Focus:
     )
 
 
+def is_carry_error(focus: Focus, carry_in: int) -> bool:
+    """Say whether the rival is what the column would be with its carry inverted."""
+    step = (focus.rival - focus.true) % 10
+    return focus.column > 0 and focus.rival < 10 and step == (9 if carry_in else 1)
+
+
 def greedy_sum(table: pd.DataFrame) -> int:
     """Read the model's greedy answer as a number; -1 where a token is no digit."""
     tokens = table["greedy_predicted"].tolist()[:N_ANSWER]

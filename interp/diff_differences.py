@@ -15,6 +15,7 @@ from model.dense import Dense
 from model.task import TOKENS, query_position
 
 _RANK_TOLERANCE = 1e-6
+_ROLE_OF = role_index()
 _STREAM = ("skip", "attn_out", "resid_mid", "pre", "post", "mlp_out", "resid_post")
 
 
@@ -38,7 +39,7 @@ def column_features(
     """Describe one input's run by (site, element): the values that `difference_table` compares."""
     trace = trace_column(weights, tokens, column)
     features: dict[tuple[str, str], float] = {}
-    roles = role_index()[column, : query_position(column) + 1]
+    roles = _ROLE_OF[column, : query_position(column) + 1]
     written = trace["pattern"][:, :, None] * (trace["v"] @ weights.W_O)
     for index in sorted({int(r) for r in roles}):
         at = roles == index

@@ -3,10 +3,11 @@
 from fractions import Fraction
 from typing import Any
 
-from interp.diff_columns import Focus, column_sum_text
+from interp.diff_columns import Focus, column_sum_text, is_carry_error
 from interp.diff_result import HowOften, Result, records
 from model.task import TOKENS
 
+_NO_MOVE = 0.005
 _OFFSETS = {"column below": -1, "two below": -2, "column above": 1}
 
 
@@ -76,6 +77,8 @@ def _evidence(result: Result) -> list[str]:
         return []
     column, baseline = result.focus.column, rows[0]["baseline"]
     moved = rows[0]["gap"] - baseline
+    if abs(moved) < _NO_MOVE:
+        return []
     ranked = sorted(rows, key=lambda row: -abs(row["contribution"]))
     parts = [
         f"{_player_text(result, row['player'])} {row['contribution']:+.2f} "
@@ -109,13 +112,14 @@ def _mistaken(result: Result, player: str) -> str:
     focus, rows = result.focus, records(result.columns)
     below, carry_in = rows[focus.column - 1], rows[focus.column]["carry_in"]
     total = below["sum"] + below["carry_in"]
-    near = f"{10 - total} short of a carry" if total < 10 else f"{total - 10} above the least carry"
+    near = f"{10 - total} short of a carry" if total < 10 else f"{total - 10} more than carries"
+    near = "just enough to carry" if total == 10 else near
     state = f"column {focus.column - 1} adds to {total} with its carry in, {near}"
-    step = (focus.rival - focus.true) % 10
-    if focus.rival < 10 and step == 1 and not carry_in:
+    mistaken = is_carry_error(focus, carry_in)
+    if mistaken and not carry_in:
         verb = "What the model took" if focus.wrong else "What comes nearest to being taken"
         return f"{verb} for a carry is {_player_text(result, player)}; {state}."
-    if focus.rival < 10 and step == 9 and carry_in:
+    if mistaken:
         verb = "What hid the carry" if focus.wrong else "What comes nearest to hiding the carry"
         return f"{verb} is {_player_text(result, player)}; {state}."
     return f"The largest push is that of {_player_text(result, player)}; {state}."
@@ -185,11 +189,11 @@ def _patching(result: Result) -> list[str]:
             ]
             more = f", or {len(found) - 3} more of that size" if len(found) > 3 else ""
             if found:
-                texts.append(f"of {kind} {', or '.join(found[:3])}{more}")
+                texts.append(f"among {kind} {', or '.join(found[:3])}{more}")
         if texts:
             sentences.append(
                 f"From the control {control.a} + {control.b} ({control.name}), the smallest set "
-                f"whose patch {verb} is {'; '.join(texts)}."
+                f"whose patch {verb} is {', and '.join(texts)}."
             )
     return sentences
 
@@ -243,4 +247,4 @@ def _same_digits(result: Result, contexts: list[dict[str, Any]]) -> str:
 
 
 def _mass(contexts: list[dict[str, Any]]) -> float:
-    return sum(row["mass"] for row in contexts)
+    return sum((row["mass"] for row in contexts), 0.0)

@@ -1,6 +1,5 @@
 """The figures of a failure diff, drawn from a result alone."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -48,7 +47,7 @@ def plot_carry_flow(result: Result) -> Figure:
         flows.append(Flow(title, result.control_columns, result.attention[1], changed))
     with paper_style():
         width = TWO_COLUMNS if len(flows) > 1 else ONE_COLUMN
-        figure = plt.figure(figsize=(width, 2.25))
+        figure = Figure(figsize=(width, 2.25))
         for ax, flow in zip(np.ravel(figure.subplots(1, len(flows))), flows, strict=True):
             draw_flow(ax, flow, result.focus)
         figure.legend(
@@ -74,7 +73,7 @@ def plot_margins(result: Result) -> Figure:
             (f"control ({result.controls[0].name})", result.control_columns, "#0173b2", "D")
         )
     with paper_style():
-        figure = plt.figure(figsize=(ONE_COLUMN, 2.1))
+        figure = Figure(figsize=(ONE_COLUMN, 2.1))
         ax = figure.subplots()
         ax.axhline(0, color=WRONG, lw=0.8)
         ax.axvspan(
@@ -107,7 +106,7 @@ def plot_patching(result: Result) -> Figure:
     roles = [r for r in ROLES if any(row["element"] == r for row in rows)]
     units = list(dict.fromkeys(row["element"] for row in rows if row["site"] == "post"))
     with paper_style():
-        figure = plt.figure(figsize=(TWO_COLUMNS, 2.9))
+        figure = Figure(figsize=(TWO_COLUMNS, 2.9))
         if not rows:
             figure.text(0.5, 0.5, "no passing control to patch from", ha="center", va="center")
             return figure

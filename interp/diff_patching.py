@@ -28,7 +28,8 @@ WHOLE_SITES = ("q", "skip", "attn_out", "resid_mid", "pre", "mlp_out", "skip_mid
 """Query sites that are patched as a whole."""
 
 _CHUNK = 4096
-_MAX_SUBSETS = 30_000
+_ROLE_OF = role_index()
+_MAX_SUBSETS = 5_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Patch:
 def patch_mask(patch: Patch, column: int, width: int) -> Bool[Tensor, " n"]:
     """Mark the sources (source sites) or coordinates (query sites) that a patch replaces."""
     if patch.site in SOURCE_SITES:
-        roles = role_index()[column, : query_position(column) + 1]
+        roles = _ROLE_OF[column, : query_position(column) + 1]
         if patch.element == "all":
             return torch.ones_like(roles, dtype=torch.bool)
         return roles == ROLES.index(patch.element)
@@ -82,14 +83,18 @@ def run_patched(
         Logits, one row a group.
     """
     logits = []
+    widths = {site: value.shape[1] for site, value in donor.items()}
+    used = {patch for group in groups for patch in group}
+    single = {patch: patch_mask(patch, column, widths[patch.site]) for patch in used}
     for start in range(0, len(groups), _CHUNK):
         part = groups[start : start + _CHUNK]
         masks: dict[str, Tensor] = {}
         for row, group in enumerate(part):
             for patch in group:
-                n = donor[patch.site].shape[1]
-                mask = masks.setdefault(patch.site, torch.zeros(len(part), n, dtype=torch.bool))
-                mask[row] |= patch_mask(patch, column, n)
+                shape = (len(part), widths[patch.site])
+                if patch.site not in masks:
+                    masks[patch.site] = torch.zeros(shape, dtype=torch.bool)
+                masks[patch.site][row] |= single[patch]
 
         def replaced(site: str, mask: Tensor, value: Tensor) -> Tensor:
             aligned = mask[:, :, None] if value.ndim == 3 else mask
@@ -106,7 +111,7 @@ def run_patched(
 
 def all_patches(trace: Trace, column: int) -> list[Patch]:
     """List every patch of the table: source sites by role, query sites whole, units one by one."""
-    present = sorted({int(r) for r in role_index()[column] if r >= 0})
+    present = sorted({int(r) for r in _ROLE_OF[column] if r >= 0})
     by_role = [Patch(site, ROLES[r]) for site in SOURCE_SITES for r in present]
     whole = [Patch(site) for site in (*SOURCE_SITES, *WHOLE_SITES)]
     units = [Patch("post", f"unit {u}") for u in range(trace["post"].shape[1])]
@@ -164,7 +169,7 @@ def minimal_sets(
     Into the input, a set suffices that restores the true digit; into the control, one that gives
     the input's wrong digit. Kinds: "sources" (keys and values by role where the two inputs' tokens
     differ, the query, the path around attention) and "units" (feed-forward units, the path around
-    them). Sets are tried by size, until some of a size suffice or a size has over 30,000 of them.
+    them). Sets are tried by size, until some of a size suffice or a size has over 5,000 of them.
 
     Returns:
         Rows of direction, kind, size, patches (joined by " + "), gap and answer; one row with size
@@ -239,7 +244,7 @@ def _flips(
 def _atoms(receiver: Tensor, donor: Tensor, source: Trace, column: int) -> dict[str, list[Patch]]:
     length = query_position(column) + 1
     differs = (receiver != donor)[0, :length]
-    roles = role_index()[column, :length]
+    roles = _ROLE_OF[column, :length]
     changed = sorted({int(r) for r in roles[differs]})
     sources = [Patch(site, ROLES[r]) for r in changed for site in ("k", "v")]
     if bool(differs[-1]):

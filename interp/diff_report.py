@@ -31,7 +31,7 @@ def print_result(result: Result) -> None:
         cells += [row["greedy_predicted"], f"{row['greedy_margin']:.3f}"]
         focus = row["column"] == result.focus.column
         style = "bold red" if row["first_error"] else "yellow" if focus else None
-        table.add_row(*map(str, cells), style=style)
+        table.add_row(*(str(cell).strip("<>") for cell in cells), style=style)
     console.print(table)
     controls = _table("controls")
     for name in ("inputs", "number", "whole sum right", f"column {result.focus.column} right"):
@@ -85,4 +85,6 @@ def print_search(result: SearchResult, name: str, limit: int = 15) -> None:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )

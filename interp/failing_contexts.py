@@ -1,13 +1,13 @@
-"""Tables of failing contexts: exact share of all inputs, sampled rate of failure, witness, groups."""
+"""Tables of failing contexts: exact share of all inputs, sampled rate, witness, groups."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.local_context import Context, context_pairs, context_share
+from interp.local_context import carry_share, context_of, context_pairs, context_share
 from model.decode import Network, decode
 from model.intervals import clopper_pearson
 from model.tables import Tables, column_logits
@@ -21,7 +21,7 @@ class Found:
     """A failing context with the thinnest pair that was found in it."""
 
     margin: float
-    context: Context
+    column: int
     a: int
     b: int
 
@@ -42,14 +42,16 @@ def column_margins(
 
 
 def column_row(
-    column: int, contexts: list[Context], margins: Tensor, thinnest: Tensor, a: Tensor, b: Tensor
+    column: int, contexts: Tensor, margins: Tensor, thinnest: Tensor, a: Tensor, b: Tensor
 ) -> dict[str, object]:
     """Summarise one column.
 
     Its error rate weighs every context's sampled rate by the context's exact share; the interval is
     Clopper and Pearson's for the pooled completions, whose contexts count alike.
     """
-    share = torch.tensor([float(context_share(c)) for c in contexts], dtype=torch.float64)
+    low = max(column - 1, 0)
+    by_carry = torch.tensor([float(carry_share(low, carry)) for carry in (0, 1)]).double()
+    share = by_carry[contexts[:, 0]] / 100 ** int((contexts[0, 1::2] >= 0).sum())
     wrong = (margins < 0).double().mean(dim=1)
     rate = float((share * wrong).sum())
     low, high = clopper_pearson(int((margins < 0).sum()), margins.numel())
@@ -77,11 +79,12 @@ def context_table(
     """Tabulate failing contexts: their digits, exact share, sampled rate, mass and witness.
 
     `mass` is the share of all pairs that lie in the context and fail in this column; `failing` and
-    its interval come from `samples` uniform inputs of the context, `margin` from the witness (a, b).
+    its interval come from `samples` uniform inputs of the context, `margin` from the witness.
     """
     rows = []
     for item in found:
-        context, a, b = item.context, item.a, item.b
+        a, b = item.a, item.b
+        context = replace(context_of(a, b, item.column), above=None)
         sampled, _ = column_margins(
             tables, *context_pairs(context, samples, generator), context.column
         )

@@ -28,7 +28,7 @@ from tyro.conf import Positional
 
 from interp.column_trace import trace_column
 from interp.diff_attribution import attribute_gap, attribute_units, lens_table
-from interp.diff_columns import Focus, column_table, find_focus, greedy_sum
+from interp.diff_columns import Focus, column_table, find_focus, greedy_sum, is_carry_error
 from interp.diff_controls import (
     Control,
     carry_reference_table,
@@ -42,7 +42,7 @@ from interp.diff_controls import (
     two_digit_edits,
 )
 from interp.diff_differences import difference_table
-from interp.diff_evidence import carry_scale, column_shapley
+from interp.diff_evidence import CarryScale, carry_scale, column_shapley
 from interp.diff_explain import explain
 from interp.diff_figures import plot_carry_flow, plot_margins, plot_patching
 from interp.diff_patching import average_patching, minimal_sets, patch_table
@@ -137,7 +137,7 @@ def run(
         control_columns=column_table(weights, *pairs[1]) if controls else pd.DataFrame(),
         attention=torch.stack([_pattern(weights, *pair) for pair in pairs]).numpy(),
         controls=controls,
-        scale=carry_scale(tables["references"], focus.gap),
+        scale=_scale(focus, columns, tables["references"]),
         how_often=_how_often(a, b, focus, tables["same_context"]),
         tables=tables,
     )
@@ -221,6 +221,12 @@ def _pattern(weights: Dense, a: int, b: int) -> torch.Tensor:
         pattern = trace_column(weights, tokens, column)["pattern"][0]
         rows[column, : len(pattern)] = pattern
     return rows
+
+
+def _scale(focus: Focus, columns: pd.DataFrame, references: pd.DataFrame) -> CarryScale | None:
+    """Place the input between no carry and carry, where that is what the two digits differ by."""
+    carry_in = records(columns)[focus.column]["carry_in"]
+    return carry_scale(references, focus.gap) if is_carry_error(focus, carry_in) else None
 
 
 def _how_often(a: int, b: int, focus: Focus, same_context: pd.DataFrame) -> HowOften:

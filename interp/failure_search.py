@@ -7,7 +7,6 @@ always the one that lowers the margin most. What stays above zero is not proved 
 that. Rates of failure come from random completions, never from the attack.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from interp.failing_contexts import (
     context_table,
     group_contexts,
 )
-from interp.local_context import Context, pairs_with_carry, set_digit
+from interp.local_context import pairs_with_carry, set_digit
 from model.decode import Network, tables_of
 from model.tables import Tables
 from model.task import N_ANSWER, N_DIGITS, digits
@@ -68,35 +67,37 @@ class SearchResult:
     evaluations: int
 
 
-def contexts_of(column: int) -> list[Context]:
-    """List every context of a column with the column above left open."""
-    pairs = [*itertools.product(range(10), repeat=2)]
-    return [
-        Context(column, carry, below, here, None)
-        for carry in ((0, 1) if column > 1 else (0,))
-        for below in (pairs if column else [None])
-        for here in (pairs if column < N_DIGITS else [None])
-    ]
+def contexts_of(column: int) -> Int[Tensor, "context 5"]:
+    """List every context of a column with the column above left open.
+
+    Returns:
+        Rows of carry into the column below, digits a and b of the column below, a and b of the
+        column; -1 for digits of columns that do not exist.
+    """
+    digit, none = torch.arange(10), torch.tensor([-1])
+    carry = torch.arange(2 if column > 1 else 1)
+    below = digit if column else none
+    here = digit if column < N_DIGITS else none
+    return torch.cartesian_prod(carry, below, below, here, here)
 
 
 def scan(
-    tables: Tables, contexts: list[Context], completions: int, generator: torch.Generator
+    tables: Tables,
+    column: int,
+    contexts: Int[Tensor, "context 5"],
+    completions: int,
+    generator: torch.Generator,
 ) -> tuple[Float[Tensor, "context n"], Int[Tensor, "context n"], Int[Tensor, "context n"]]:
-    """Judge random completions of every context of one column.
+    """Judge random completions of some contexts of a column.
 
     Returns:
         Margins, and the operands a and b of each completion.
     """
-    column = contexts[0].column
-
-    def spread(values: list[int]) -> Int[Tensor, " batch"]:
-        return torch.tensor(values).repeat_interleave(completions)
-
-    carry = spread([c.carry_below for c in contexts])
-    a, b = pairs_with_carry(max(column - 1, 0), carry, generator)
-    for j in contexts[0].fixed:
-        a = set_digit(a, j, spread([c.fixed[j][0] for c in contexts]))
-        b = set_digit(b, j, spread([c.fixed[j][1] for c in contexts]))
+    rows = contexts.repeat_interleave(completions, dim=0)
+    a, b = pairs_with_carry(max(column - 1, 0), rows[:, 0], generator)
+    for place, j in ((1, column - 1), (3, column)):
+        if 0 <= j < N_DIGITS:
+            a, b = set_digit(a, j, rows[:, place]), set_digit(b, j, rows[:, place + 1])
     margins, _ = column_margins(tables, a, b, column)
     shape = (len(contexts), completions)
     return margins.reshape(shape), a.reshape(shape), b.reshape(shape)
@@ -180,7 +181,7 @@ def search(
         if report is not None:
             report(column)
         contexts = contexts_of(column)
-        margins, a, b = scan(tables, contexts, config.completions, generator)
+        margins, a, b = scan(tables, column, contexts, config.completions, generator)
         worst = margins.min(dim=1)
         at = worst.indices[:, None]
         a, b, thinnest = a.gather(1, at)[:, 0], b.gather(1, at)[:, 0], worst.values.clone()
@@ -189,8 +190,9 @@ def search(
             tables, a[chosen], b[chosen], column, config.steps
         )
         evaluations += margins.numel() + spent
-        failing = torch.nonzero(thinnest < 0)[:, 0].tolist()
-        found += [Found(float(thinnest[i]), contexts[i], int(a[i]), int(b[i])) for i in failing]
+        for i in thinnest.argsort()[: config.listed].tolist():
+            if thinnest[i] < 0:
+                found.append(Found(float(thinnest[i]), column, int(a[i]), int(b[i])))
         rows.append(column_row(column, contexts, margins, thinnest, a, b))
     found.sort(key=lambda item: item.margin)
     table = context_table(network, tables, found[: config.listed], config.samples, generator)
