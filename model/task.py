@@ -86,6 +86,11 @@ def encode(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "b
     for x in (a, b):
         if x.numel():
             check_operands(int(x.min()), int(x.max()))
+    return lay_out(a, b)
+
+
+def lay_out(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch 34"]:
+    """Write tokens as `encode` does, of operands that are known to be in range."""
     column = torch.full((a.shape[0], 1), PLUS, dtype=torch.int64, device=a.device)
     return torch.cat(
         [

@@ -11,7 +11,8 @@ import torch
 
 from model.atomic import write_atomic
 from model.errors import InputError
-from train.run import RUN, STATE, train_run
+from train.progress import STATE
+from train.run import RUN, train_run
 from train.spec import RunSpec
 
 ATTEMPTS = 5

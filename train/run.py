@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,18 @@ import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from model.adder import Adder
 from model.atomic import write_atomic
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
-from model.errors import InputError
 from train.cases import read_cases
-from train.engine import Engine, State, fresh_state, make_engine, state_from, unflatten
+from train.engine import make_engine, unflatten
+from train.progress import Progress, begin, place_boundaries, resume, save_progress
 from train.schedule import LR, schedule
 from train.spec import RunSpec
 from train.validation import Score, count_test_errors, validate
 
-STATE, LOG, RUN = "state.safetensors", "log.csv", "run.json"
+LOG, RUN = "log.csv", "run.json"
 SAVE_SECONDS = 5.0
 N_TEST = 100_000
 GROKKED = 0.9
@@ -33,19 +32,6 @@ GROKKED = 0.9
 
 Report = Callable[[dict[str, Any]], None]
 """Called with every row of the log."""
-
-
-@dataclass
-class Progress:
-    """All of a run that is not its specification; saved and resumed as one file."""
-
-    state: State
-    rows: list[dict[str, float]] = field(default_factory=list)
-    best: np.ndarray | None = None
-    best_row: dict[str, float] | None = None
-    snapshot_steps: list[int] = field(default_factory=list)
-    snapshots: list[np.ndarray] = field(default_factory=list)
-    status: str = "running"
 
 
 @dataclass(frozen=True)
@@ -89,9 +75,9 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
         reference=spec.reference,
         cases=cases,
     )
-    progress = _resume(spec, folder) or _begin(spec)
+    progress = resume(spec, folder) or begin(spec)
     saved = time.monotonic()
-    boundaries = _boundaries(spec)
+    boundaries = place_boundaries(spec)
     losses: list[np.ndarray] = []
     while progress.status == "running":
         step = progress.state.step
@@ -107,47 +93,19 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
             progress.state.step = step + int(np.argmax(~np.isfinite(losses[-1]))) + 1
             progress.status = "diverged"
         elif stop in boundaries.rows:
-            _log(progress, spec, float(np.concatenate(losses).mean()))
+            log_row(progress, spec, float(np.concatenate(losses).mean()))
             losses = []
             if report:
                 report(progress.rows[-1])
             if time.monotonic() - saved > SAVE_SECONDS:
-                _save(progress, spec, folder)
+                save_progress(progress, spec, folder)
                 saved = time.monotonic()
-    _export(progress, spec, folder, engine)
+    export(progress, spec, folder, engine.name)
     return RunResult(progress.status, progress.state.step, progress.best_row, folder)
 
 
-@dataclass(frozen=True)
-class _Boundaries:
-    rows: set[int]
-    snapshots: set[int]
-
-    @property
-    def all(self) -> set[int]:
-        return self.rows | self.snapshots
-
-
-def _boundaries(spec: RunSpec) -> _Boundaries:
-    """Place log rows every `every` steps, and snapshots first logarithmically, then evenly."""
-    steps = spec.train.steps
-    rows = set(range(spec.every, steps, spec.every)) | {steps}
-    early = {m * 10**e for e in range(4) for m in (1, 2, 5) if m * 10**e < 1_000}
-    stride = max(1, round(steps / 200 / spec.every)) * spec.every
-    snapshots = {0, *early, *range(stride, steps, stride), steps}
-    return _Boundaries(rows, {s for s in snapshots if s <= steps})
-
-
-def _begin(spec: RunSpec) -> Progress:
-    if spec.parent is None:
-        return Progress(fresh_state(spec.model, spec.train, spec.seed))
-    parent = read_checkpoint(spec.parent)
-    if parent.model.config != spec.model:
-        raise InputError(f"{spec.parent} has another shape than the run asks for")
-    return Progress(state_from(parent.model.params))
-
-
-def _log(progress: Progress, spec: RunSpec, loss: float) -> None:
+def log_row(progress: Progress, spec: RunSpec, loss: float) -> None:
+    """Validate the current parameters, add a row, and keep them if they are the best so far."""
     state = progress.state
     score = validate(Adder(spec.model, unflatten(state.params, spec.model)), spec.seed)
     lr = float(schedule(spec.train, state.step - 1, 1)[0, LR])
@@ -163,58 +121,8 @@ def _score(row: dict[str, float]) -> Score:
     return Score(row["exact"], row["exact_hard"], row["margin"])
 
 
-def _save(progress: Progress, spec: RunSpec, folder: Path) -> None:
-    state = progress.state
-    arrays = {
-        "params": state.params,
-        "mean": state.mean,
-        "square": state.square,
-        "snapshots": np.stack(progress.snapshots),
-    }
-    if progress.best is not None:
-        arrays["best"] = progress.best
-    content = {
-        "spec": spec.to_dict(),
-        "step": state.step,
-        "rows": progress.rows,
-        "best_row": progress.best_row,
-        "snapshot_steps": progress.snapshot_steps,
-        "status": progress.status,
-    }
-    data = safetensors.torch.save(
-        {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()},
-        metadata={"progress": json.dumps(content)},
-    )
-    write_atomic(folder / STATE, data)
-
-
-def _resume(spec: RunSpec, folder: Path) -> Progress | None:
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        with safetensors.safe_open(str(path), framework="np") as file:
-            content = json.loads(file.metadata()["progress"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        same = RunSpec.from_dict(content["spec"]) == spec
-        state = State(arrays["params"], arrays["mean"], arrays["square"], content["step"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: delete {folder} to start the run over") from error
-    if not same:
-        raise InputError(f"{folder} holds another run: choose another --out, or delete it")
-    return Progress(
-        state=state,
-        rows=content["rows"],
-        best=arrays.get("best"),
-        best_row=content["best_row"],
-        snapshot_steps=content["snapshot_steps"],
-        snapshots=list(arrays["snapshots"]),
-        status=content["status"],
-    )
-
-
-def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> None:
-    """Write checkpoint, log, trajectory and run.json, the state last."""
+def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None:
+    """Write checkpoint, log, trajectory and run.json of an ended run, the state last."""
     write_atomic(folder / LOG, pd.DataFrame(progress.rows).to_csv(index=False))
     _write_trajectory(progress, spec, folder)
     result: dict[str, Any] = {
@@ -223,7 +131,7 @@ def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> 
         "best": progress.best_row,
         "highest_exact": max((row["exact"] for row in progress.rows), default=0.0),
         "grok_step": next((row["step"] for row in progress.rows if row["exact"] > GROKKED), None),
-        "engine": engine.name,
+        "engine": engine,
         "versions": versions(),
         "command": spec.command(),
         "spec": spec.to_dict(),
@@ -241,7 +149,7 @@ def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> 
         card = {
             "command": spec.command(),
             "seed": spec.seed,
-            "engine": engine.name,
+            "engine": engine,
             "train": spec.train.to_dict(),
             "best": progress.best_row,
             "measured": measured,
@@ -249,7 +157,7 @@ def _export(progress: Progress, spec: RunSpec, folder: Path, engine: Engine) -> 
         }
         save(folder, model, card)
     write_atomic(folder / RUN, json.dumps(_finite(result), indent=2) + "\n")
-    _save(progress, spec, folder)
+    save_progress(progress, spec, folder)
 
 
 def _ancestry(spec: RunSpec) -> list[dict[str, Any]]:

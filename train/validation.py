@@ -16,7 +16,7 @@ from model.task import (
     uniform_pairs,
 )
 
-N_HARD = 5_000
+N_HARD = 50_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Score:
 
     Attributes:
         exact: Exact match on 5,000 uniform pairs (the published measure, which saturates).
-        exact_hard: Exact match on 5,000 carry-stratified pairs and the named hard cases.
+        exact_hard: Exact match on 50,000 carry-stratified pairs and the named hard cases.
         margin: Smallest logit margin over all of them; negative where something is wrong.
     """
 
