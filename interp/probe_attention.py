@@ -17,16 +17,13 @@ from torch import Tensor
 from interp.probe_data import ProbeInputs
 from interp.probe_trace import Network, Trace, trace_column, upstream
 from interp.roles import ROLES, role_index
-from model.config import qkv_names
-from model.factored import factor_names, product
 from model.intervals import clopper_pearson
 from model.task import N_ANSWER, N_PROMPT, query_position
 
 
 def written(network: Network, trace: Trace) -> Float[Tensor, "batch source d"]:
     """Compute what each source writes into the query's residual stream, alpha_j v_j W_O."""
-    W_O = product(network.params, factor_names(network.params, "W_O"))
-    return trace["pattern"][:, :, None] * (trace["v"] @ W_O)
+    return trace["pattern"][:, :, None] * (trace["v"] @ network.matrix("W_O"))
 
 
 def by_role(values: Float[Tensor, "batch source"], column: int) -> Float[Tensor, "batch role"]:
@@ -140,8 +137,7 @@ def score_table(network: Network) -> Float[Tensor, "column query pos token"]:
     tokens = torch.arange(n_vocab)[:, None].expand(-1, n_pos)
     last = trace_column(network, tokens, n_pos - N_PROMPT)
     h = last["ln1_normalized"] * params["ln1_w"] + params.get("ln1_b", 0.0)
-    W_Q, W_K, _ = (product(params, names) for names in qkv_names(network.config))
-    q = (h @ W_Q)[:, N_PROMPT - 1 :] / W_Q.shape[1] ** 0.5
-    scores = torch.einsum("tcd,ujd->ctju", q, h @ W_K)
+    q = (h @ network.matrix("W_Q"))[:, N_PROMPT - 1 :] / network.config.d_model**0.5
+    scores = torch.einsum("tcd,ujd->ctju", q, h @ network.matrix("W_K"))
     future = torch.arange(n_pos) > torch.arange(N_PROMPT - 1, n_pos)[:, None]
     return scores.masked_fill(future[:, None, :, None], float("nan"))

@@ -26,7 +26,6 @@ from interp.probe_directions import (
 )
 from interp.probe_edges import hold, swap_routes
 from interp.probe_trace import SOURCE_SITES, Network, Trace, trace_column, upstream
-from model.factored import factor_names, product
 from model.intervals import clopper_pearson
 
 DAS_RANKS = (1, 2, 3)
@@ -249,7 +248,7 @@ def split_by_reader(network: Network, pairs: CarryPairs, generator: torch.Genera
     half = len(pairs.total) // 2
     test = both_ways(network, pairs, slice(half, None))
     params, d = network.params, network.config.d_model
-    reading = params["ln2_w"][:, None] * product(params, factor_names(params, "W_in"))
+    reading = params["ln2_w"][:, None] * network.matrix("W_in")
     if network.config.norm == "layer":
         reading = reading - reading.mean(dim=0)
     basis = column_space(reading)

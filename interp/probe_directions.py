@@ -56,7 +56,7 @@ def probe_direction(
 
 def das(
     loss_of: Callable[[Basis], Tensor],
-    start: Basis,
+    start: Float[Tensor, "width 1"],
     rank: int,
     generator: torch.Generator,
     steps: int = 60,
@@ -77,7 +77,7 @@ def das(
     """
     width = start.shape[0]
     noise = torch.randn(width, rank, generator=generator, dtype=torch.float64) / width**0.5
-    free = noise.index_copy(1, torch.tensor([0]), start + 0.1 * noise[:, :1]).requires_grad_()
+    free = noise.index_copy(1, torch.tensor([0]), start).requires_grad_()
     optimizer = torch.optim.Adam([free], lr=rate)
     best, best_loss = orthonormal(free.detach()), float("inf")
     for _ in range(steps):

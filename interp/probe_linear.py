@@ -36,6 +36,9 @@ Kind = Literal["global", "conditional", "shared"]
 
 ASKED_CONDITIONALLY = ("carry_in", "previous_carry")
 BEFORE_ATTENTION = "resid_pre"
+SHUFFLES: dict[Kind, int] = {"global": 4, "conditional": 1, "shared": 4}
+"""Shuffles to average: one makes one probe, whose few weights may be right by chance; a conditional
+score pools the probes of all sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +105,8 @@ def _score_feature(
     train = split_by_context(inputs.context(feature, column), inputs.stratum(feature, column), rng)
     if (y[train] == y[train][0]).all():
         return []
-    shuffled = y.copy()
-    shuffled[train] = rng.permutation(y[train])
+    shuffled = np.stack([y] * max(SHUFFLES.values()))
+    shuffled[:, train] = rng.permuted(shuffled[:, train], axis=1)
     at_random = rng.permutation(len(y)) < len(y) // 2
     control_labels = _random_labels(inputs, feature, column, rng)
     query = inputs.query(column)
@@ -127,8 +130,13 @@ def _score_feature(
         key = (model, spans[model].representative(site), kind, labels)
         if key not in known:
             x = spans[model].whitened[key[1]]
-            asked = {"true": (y, train), "shuffled": (shuffled, train)}
-            known[key] = score(kind, x, *asked.get(labels, (control_labels, at_random)))
+            if labels == "shuffled":
+                draws = [score(kind, x, drawn, train) for drawn in shuffled[: SHUFFLES[kind]]]
+                known[key] = Score(sum(s.hits for s in draws), sum(s.trials for s in draws))
+            elif labels == "control":
+                known[key] = score(kind, x, control_labels, at_random)
+            else:
+                known[key] = score(kind, x, y, train)
         return known[key]
 
     rows = []

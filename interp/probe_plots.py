@@ -151,9 +151,9 @@ def draw_features(result: Result) -> Figure:
     count = result.settings["random_inits"]
     for axes, (title, name) in zip(panels, values.items(), strict=False):
         table = probes.pivot_table(name, "site", "what", sort=False).reindex(sites)[order]
-        _heat(axes, table, title.replace("five", str(count)), "viridis", 0, 1)
+        _heat(axes, table, title.replace("five", str(count)), "viridis", 0.0, 1.0)
     table = probes.pivot_table("selectivity", "site", "what", sort=False).reindex(sites)[order]
-    _heat(panels[2], table, "selectivity (less control task)", "RdBu_r", -1, 1)
+    _heat(panels[2], table, "selectivity (less control task)", "RdBu_r", -1.0, 1.0)
     figure.suptitle(f"{result.name}: held-out probe accuracy, mean of columns")
     return figure
 

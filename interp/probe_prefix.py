@@ -25,6 +25,9 @@ from model.task import query_position
 RIVALS = ("flat", "step", "linear", "ramp", "lookup")
 
 
+_COLUMNS = ["column", "input", "total", "t", "fed", "true", "response", "shift"]
+
+
 def wrong_prefixes(network: Network, data: ProbeInputs, columns: Sequence[int]) -> pd.DataFrame:
     """Feed every digit as s_{i-1} and record the answer of column i.
 
@@ -37,7 +40,7 @@ def wrong_prefixes(network: Network, data: ProbeInputs, columns: Sequence[int]) 
         One row per column, input and fed digit: `total` (a_i + b_i), `t`, `fed`, whether it is the
         true one, `response`, and the `shift` of the answer from D (-5 to 4; NaN for a non-digit).
     """
-    parts = []
+    parts = [pd.DataFrame(columns=_COLUMNS)] if not columns else []
     for column in columns:
         total = torch.as_tensor(data.sums(column))
         digit = total % 10

@@ -18,7 +18,7 @@ from torch.nn.functional import gelu
 
 from model.adder import Adder
 from model.config import ModelConfig, qkv_names
-from model.factored import Params, factor_names
+from model.factored import Params, factor_names, product
 from model.task import query_position
 
 HOOKS: dict[str, str] = {
@@ -81,20 +81,34 @@ _NOTHING: dict = {}
 
 @dataclass(frozen=True)
 class Network:
-    """A network in float64 by its factors; made by `network_of`."""
+    """A network in float64 by its factors; made by `network_of`.
+
+    Attributes:
+        config: The network's shape.
+        params: Its parameters.
+        factors: Names of the parameters whose product is W_pos, W_Q, W_K, W_V, W_O, W_in and W_out.
+    """
 
     config: ModelConfig
     params: Params
+    factors: dict[str, tuple[str, ...]]
 
     def sites(self) -> tuple[str, ...]:
         """List the sites that the network has; `mlp_in` repeats resid_mid and is left out."""
         absent = {low for low, rank in _LOW.items() if not getattr(self.config, rank)}
         return tuple(site for site in HOOKS if site not in absent | {"mlp_in"})
 
+    def matrix(self, name: str) -> Tensor:
+        """Multiply the factors of a matrix out."""
+        return product(self.params, self.factors[name])
+
 
 def network_of(model: Adder) -> Network:
     """Copy a model's factors in float64."""
-    return Network(model.config, {n: p.detach().double() for n, p in model.params.items()})
+    params = {name: value.detach().double() for name, value in model.params.items()}
+    factors = dict(zip(("W_Q", "W_K", "W_V"), qkv_names(model.config), strict=True))
+    factors |= {name: factor_names(params, name) for name in ("W_pos", "W_O", "W_in", "W_out")}
+    return Network(model.config, params, factors)
 
 
 def after(site: str) -> tuple[str, ...]:
@@ -133,30 +147,13 @@ def trace_column(
     Returns:
         The activations by site, edited ones as they were edited.
     """
-    params, config = network.params, network.config
+    column_pass = _Pass(network, known, edits)
+    site, matrix, norm = column_pass.site, column_pass.matrix, column_pass.norm
+    params = network.params
     length = query_position(column) + 1
-    found: Trace = {}
-
-    def site(name: str, compute: Callable[[], Tensor]) -> Tensor:
-        value = known[name] if name in known else compute()
-        found[name] = edits[name](value) if name in edits else value
-        return found[name]
-
-    def matrix(names: tuple[str, ...], low: str, high: str, read: Callable[[], Tensor]) -> Tensor:
-        if len(names) == 1:
-            return site(high, lambda: read() @ params[names[0]])
-        h = site(low, lambda: read() @ params[names[0]])
-        return site(high, lambda: h @ params[names[1]])
-
-    def norm(name: str, prefix: str, x: Tensor) -> Callable[[], Tensor]:
-        if config.norm == "layer":
-            x = x - x.mean(dim=-1, keepdim=True)
-        scale = site(f"{prefix}_scale", lambda: _rms(x, config.eps))
-        h = site(f"{prefix}_normalized", lambda: x / scale)
-        return lambda: h * params[f"{name}_w"] + params.get(f"{name}_b", 0.0)
 
     embed = site("embed", lambda: params["W_E"][tokens[:, :length]])
-    first, *rest = factor_names(params, "W_pos")
+    first, *rest = network.factors["W_pos"]
     rows = params[first][:length].expand(len(tokens), -1, -1)
     if rest:
         low = site("pos_low", lambda: rows)
@@ -165,29 +162,57 @@ def trace_column(
         position = site("pos_embed", lambda: rows)
     x = site("resid_pre", lambda: embed + position)
     h = norm("ln1", "ln1", x)
-    names_q, names_k, names_v = qkv_names(config)
-    q = matrix(names_q, "q_low", "q", lambda: h()[:, -1])
-    k = matrix(names_k, "k_low", "k", h)
-    v = matrix(names_v, "v_low", "v", h)
+    q = matrix("W_Q", "q_low", "q", lambda: h()[:, -1])
+    k = matrix("W_K", "k_low", "k", h)
+    v = matrix("W_V", "v_low", "v", h)
     scores = site("attn_scores", lambda: (k @ q[:, :, None])[..., 0] / math.sqrt(q.shape[-1]))
     pattern = site("pattern", lambda: scores.softmax(dim=-1))
     z = site("z", lambda: (pattern[:, None] @ v)[:, 0])
-    attn_out = matrix(factor_names(params, "W_O"), "o_low", "attn_out", lambda: z)
+    attn_out = matrix("W_O", "o_low", "attn_out", lambda: z)
     resid_mid = site("resid_mid", lambda: x[:, -1] + attn_out)
     read = norm("ln2", "ln2", site("mlp_in", lambda: resid_mid))
-    pre = matrix(factor_names(params, "W_in"), "in_low", "pre", read)
+    pre = matrix("W_in", "in_low", "pre", read)
     post = site("post", lambda: gelu(pre))
-    mlp_out = matrix(factor_names(params, "W_out"), "out_low", "mlp_out", lambda: post)
+    mlp_out = matrix("W_out", "out_low", "mlp_out", lambda: post)
     resid_post = site("resid_post", lambda: resid_mid + mlp_out)
     final = norm("ln_final", "final", resid_post)
     site("logits", lambda: final() @ params["W_E"].T)
-    return found
+    return column_pass.found
+
+
+class _Pass:
+    """One forward pass: computes, takes over or edits every site, and remembers it."""
+
+    def __init__(self, network: Network, known: Mapping[str, Tensor], edits: Edits) -> None:
+        self._network, self._known, self._edits = network, known, edits
+        self.found: Trace = {}
+
+    def site(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Settle the activation of one site."""
+        value = self._known[name] if name in self._known else compute()
+        self.found[name] = self._edits[name](value) if name in self._edits else value
+        return self.found[name]
+
+    def matrix(self, name: str, low: str, high: str, read: Callable[[], Tensor]) -> Tensor:
+        """Multiply by a matrix, through its bottleneck where it is a product."""
+        names, params = self._network.factors[name], self._network.params
+        if len(names) == 1:
+            return self.site(high, lambda: read() @ params[names[0]])
+        h = self.site(low, lambda: read() @ params[names[0]])
+        return self.site(high, lambda: h @ params[names[1]])
+
+    def norm(self, name: str, prefix: str, x: Tensor) -> Callable[[], Tensor]:
+        """Settle both sites of a norm; return what gives its output, gain and bias applied."""
+        params, eps = self._network.params, self._network.config.eps
+        if self._network.config.norm == "layer":
+            x = x - x.mean(dim=-1, keepdim=True)
+        scale = self.site(
+            f"{prefix}_scale", lambda: torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + eps)
+        )
+        h = self.site(f"{prefix}_normalized", lambda: x / scale)
+        return lambda: h * params[f"{name}_w"] + params.get(f"{name}_b", 0.0)
 
 
 def at_query(trace: Trace, site: str) -> Tensor:
     """Return the activation at the query position, (batch, width)."""
     return trace[site][:, -1] if site in SOURCE_SITES else trace[site]
-
-
-def _rms(x: Tensor, eps: float) -> Tensor:
-    return torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + eps)
