@@ -20,13 +20,13 @@ from model.lanes import LANES, Kernel
 from model.task import N_INPUT, N_PROMPT, encode
 from train.batches import draw_batch
 from train.config import ADAM_EPS, BETA_1, BETA_2, TrainConfig
+from train.fused_memory import padded
 from train.fused_step import (
     CLIP,
     N_CONSTANTS,
     PROPAGATE,
     WEIGHT_DECAY,
     StepWriter,
-    padded,
 )
 from train.schedule import LR, SHARE_UNIT, schedule
 

@@ -8,14 +8,15 @@ reduce, factor gradient, AdamW.
 """
 
 import math
-from dataclasses import dataclass
 
 from llvmlite import ir
 
-from model.config import VOCAB_SIZE, ModelConfig, param_shapes, qkv_names
+from model.config import VOCAB_SIZE
 from model.lanes import F32, I32, I64, LANES, Code, Kernel, Lane, Memory, compile_kernel
 from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
+from train.fused_algebra import StepAlgebra
+from train.fused_memory import padded
 from train.fused_queries import QueryStage
 from train.fused_sampler import write_sampler
 from train.schedule import (
@@ -49,197 +50,12 @@ WEIGHT_DECAY, CLIP, PROPAGATE = range(3)
 N_CONSTANTS = 16
 
 
-def padded(n: int) -> int:
-    """Round up to whole vectors."""
-    return -(-n // LANES) * LANES
-
-
-@dataclass
-class Layout:
-    """Hands out places in the kernel's scratch memory."""
-
-    size: int = 0
-
-    def take(self, n: int) -> int:
-        """Reserve `n` numbers, whole vectors."""
-        start = self.size
-        self.size += padded(n)
-        return start
-
-
-class StepWriter:
+class StepWriter(StepAlgebra):
     """Writes the fused step of one configuration."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        """Lay out parameters and scratch memory of `config`."""
-        self.config = config
-        self.shapes = param_shapes(config)
-        self.offsets: dict[str, int] = {}
-        total = 0
-        for name, shape in self.shapes.items():
-            self.offsets[name] = total
-            total += math.prod(shape)
-        self.n_params = total
-        layout = Layout()
-        d, f = config.d_model, config.d_ff
-        self.factors = {
-            "W_pos": self._names("W_pos"),
-            **dict(zip(("W_Q", "W_K", "W_V"), qkv_names(config), strict=True)),
-            **{name: self._names(name) for name in ("W_O", "W_in", "W_out")},
-        }
-        self.matrix_shapes = {
-            "W_pos": (config.n_ctx, d),
-            **{name: (d, d) for name in ("W_Q", "W_K", "W_V", "W_O")},
-            "W_in": (d, f),
-            "W_out": (f, d),
-        }
-        self.weight_at = {n: layout.take(math.prod(s)) for n, s in self.matrix_shapes.items()}
-        self.embedding_at = layout.take(d * LANES)
-        self.table_at = {
-            name: layout.take(rows * d * LANES)
-            for name, rows in {
-                "x": N_INPUT,
-                "xhat": N_INPUT,
-                "v": N_INPUT,
-                "k": N_INPUT,
-                "ov": N_INPUT,
-                "q": N_TARGET,
-            }.items()
-        }
-        self.rinv_at = layout.take(N_INPUT * LANES)
-        self.tokens_at = layout.take(N_INPUT * LANES)
-        self.group_at = {n: layout.take(N_INPUT * d * LANES) for n in ("k", "ov", "dk", "dov")}
-        self.score_at = layout.take(N_INPUT * LANES)
-        self.width = 1 << (2 * d - 1).bit_length()
-        self.transpose_at = layout.take(self.width * LANES)
-        self.zero_from = layout.size
-        self.source_grad_at = layout.take(N_INPUT * LANES * self.width)
-        self.query_grad_at = layout.take(N_TARGET * LANES * self.width)
-        self.lane_grad_at = {
-            name: layout.take(math.prod(shape) * LANES)
-            for name, shape in {
-                "W_Q": (d, d),
-                "W_K": (d, d),
-                "W_V": (d, d),
-                "W_O": (d, d),
-                "W_in": (d, f),
-                "W_out": (f, d),
-                "W_U": (VOCAB_SIZE, d),
-                **{f"{ln}_{part}": (d,) for ln in ("ln1", "ln2", "ln_final") for part in "wb"},
-            }.items()
-        }
-        self.token_grad_at = layout.take(d * LANES)
-        self.loss_at = layout.take(LANES)
-        self.matrix_grad_at = {n: layout.take(math.prod(s)) for n, s in self.matrix_shapes.items()}
-        self.zero_to = layout.size
-        self.scratch_size = layout.size
-
-    def _names(self, matrix: str) -> tuple[str, ...]:
-        return (matrix,) if matrix in self.shapes else (f"{matrix}_A", f"{matrix}_B")
 
     def compile(self, *, permute: bool | None = None) -> Kernel:
         """Compile the kernel for the processor at hand."""
         return compile_kernel("train_steps", ARGUMENTS, self.write, permute=permute)
-
-    # -- memory ---------------------------------------------------------------------------------
-
-    def scratch(self, offset: int) -> Memory:
-        """Name scratch memory."""
-        return self.code.memory("scratch_ptr").at(offset)
-
-    def param(self, name: str) -> Memory:
-        """Name a parameter."""
-        return self.code.memory("params_ptr").at(self.offsets[name])
-
-    def grad(self, name: str) -> Memory:
-        """Name a parameter's gradient."""
-        return self.code.memory("grad_ptr").at(self.offsets[name])
-
-    def weight(self, name: str) -> Memory:
-        """Name a composed matrix (the parameter itself where it is full)."""
-        names = self.factors[name]
-        return self.param(names[0]) if len(names) == 1 else self.scratch(self.weight_at[name])
-
-    def gain(self, name: str) -> Memory:
-        """Name a norm's gain."""
-        return self.param(f"{name}_w")
-
-    def bias(self, name: str) -> Memory | None:
-        """Name a norm's bias, where it has one."""
-        return self.param(f"{name}_b") if self.config.norm == "layer" else None
-
-    # -- pieces shared with the query stage -------------------------------------------------------
-
-    def mean(self, values: list[Lane]) -> Lane:
-        """Average over the width of the residual stream."""
-        return sum(values[1:], values[0]) * (1.0 / len(values))
-
-    def normalise(self, x: list[Lane]) -> tuple[list[Lane], Lane]:
-        """Norm without gain: the normed vector and the inverse scale."""
-        if self.config.norm == "layer":
-            centre = self.mean(x)
-            x = [value - centre for value in x]
-        rinv = 1.0 / self.code.sqrt(self.mean([value * value for value in x]) + self.config.eps)
-        return [value * rinv for value in x], rinv
-
-    def scale(self, xhat: list[Lane], name: str) -> list[Lane]:
-        """Apply gain and bias."""
-        gain, bias = self.gain(name), self.bias(name)
-        scaled = [value * gain.splat(i) for i, value in enumerate(xhat)]
-        return [value + bias.splat(i) for i, value in enumerate(scaled)] if bias else scaled
-
-    def norm_gradient(self, dh: list[Lane], xhat: list[Lane], rinv: Lane, name: str) -> list[Lane]:
-        """Pull a gradient back through norm, gain and bias, adding those of gain and bias."""
-        for i, value in enumerate(dh):
-            self.lane_grad(f"{name}_w").accumulate(value * xhat[i], i * LANES)
-            if self.config.norm == "layer":
-                self.lane_grad(f"{name}_b").accumulate(value, i * LANES)
-        dxhat = [value * self.gain(name).splat(i) for i, value in enumerate(dh)]
-        along = self.mean([x * y for x, y in zip(dxhat, xhat, strict=True)])
-        dx = [x - y * along for x, y in zip(dxhat, xhat, strict=True)]
-        if self.config.norm == "layer":
-            centre = self.mean(dxhat)
-            dx = [value - centre for value in dx]
-        return [value * rinv for value in dx]
-
-    def lane_grad(self, name: str) -> Memory:
-        """Name the per-lane gradient of a weight."""
-        return self.scratch(self.lane_grad_at[name])
-
-    def outer(self, name: str, left: list[Lane], right: list[Lane]) -> None:
-        """Add left x right to the per-lane gradient of a matrix."""
-        target = self.lane_grad(name)
-        for i, x in enumerate(left):
-            for j, y in enumerate(right):
-                target.accumulate(x * y, (i * len(right) + j) * LANES)
-
-    def times(self, x: list[Lane], matrix: Memory, n: int) -> list[Lane]:
-        """Multiply a row vector by a matrix of `n` columns."""
-        return [
-            sum((x[i] * matrix.splat(i * n + j) for i in range(1, len(x))), x[0] * matrix.splat(j))
-            for j in range(n)
-        ]
-
-    def times_transposed(self, x: list[Lane], matrix: Memory, m: int) -> list[Lane]:
-        """Multiply a row vector by the transpose of a matrix of `m` rows."""
-        n = len(x)
-        return [
-            sum((x[j] * matrix.splat(i * n + j) for j in range(1, n)), x[0] * matrix.splat(i * n))
-            for i in range(m)
-        ]
-
-    def rows(self, memory: Memory, row: int | ir.Value, n: int) -> list[Lane]:
-        """Read `n` consecutive vectors of a table's row."""
-        at = memory.at(self.code.times(row, n * LANES))
-        return [at.load(i * LANES) for i in range(n)]
-
-    def put_rows(self, memory: Memory, row: int | ir.Value, values: list[Lane]) -> None:
-        """Write consecutive vectors of a table's row."""
-        at = memory.at(self.code.times(row, len(values) * LANES))
-        for i, value in enumerate(values):
-            at.store(value, i * LANES)
-
-    # -- the step -------------------------------------------------------------------------------
 
     def write(self, code: Code) -> None:
         """Write all steps."""
@@ -309,10 +125,6 @@ class StepWriter:
             q = self.times(h, self.weight("W_Q"), d)
             self.put_rows(self.table("q"), column, [x * (1 / math.sqrt(d)) for x in q])
 
-    def table(self, name: str) -> Memory:
-        """Name a table over (position, token)."""
-        return self.scratch(self.table_at[name])
-
     def sequences(self, step: ir.Value, row: Memory) -> None:
         """Write the loop over groups of 16 sequences."""
         code, d = self.code, self.config.d_model
@@ -359,11 +171,6 @@ class StepWriter:
                 dk = self.rows(self.scratch(self.group_at["dk"]), p, d)
                 dov = self.rows(self.scratch(self.group_at["dov"]), p, d)
                 self.scatter(p, p, dk + dov, self.scratch(self.source_grad_at))
-
-    def token(self, position: int | ir.Value) -> Lane:
-        """Read the tokens of 16 sequences at a position."""
-        at = self.code.times(position, LANES)
-        return self.scratch(self.tokens_at).load(at, ir.VectorType(I32, LANES))
 
     def target_token(self, column: ir.Value) -> Lane:
         """Read the tokens to predict in a column; EOS in the last."""
