@@ -13,13 +13,14 @@ is a term of such a matrix, and the terms of a basis sum to it:
 - "unit": positions, FFN neurons, norm gains and attention edges by role, the natural coordinates.
 """
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.gauge import fixed_signs
@@ -116,13 +117,19 @@ def matrices(folded: Dense) -> dict[str, Float[Tensor, "m n"]]:
         "W_in": folded.W_in,
         "W_out": folded.W_out,
         **dict.fromkeys(("ln1", "ln2", "ln_final"), eye),
-        "edges": (role_index() >= 0).to(eye.dtype),
+        "edges": causal_edges().to(eye.dtype),
     }
 
 
 def overlap(first: str, second: str) -> bool:
     """Say whether two matrices share parameters, so that editing both has no single meaning."""
     return second in _OVERLAP.get(first, ()) or first in _OVERLAP.get(second, ())
+
+
+@functools.cache
+def causal_edges() -> Bool[Tensor, "column pos"]:
+    """Say which source positions each answer column can see."""
+    return role_index() >= 0
 
 
 def with_matrices(folded: Dense, edited: Mapping[str, Tensor]) -> Dense:

@@ -8,8 +8,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from interp.components import Component
-from interp.roles import role_index
+from interp.components import Component, causal_edges
 
 
 def random_term(component: Component, generator: torch.Generator) -> Component:
@@ -20,7 +19,7 @@ def random_term(component: Component, generator: torch.Generator) -> Component:
     many random sources are cut off from every column.
     """
     if component.matrix == "edges":
-        order = torch.rand(component.term.shape, generator=generator) * (role_index() >= 0)
+        order = torch.rand(component.term.shape, generator=generator) * causal_edges()
         places = order.argsort(dim=1, descending=True).argsort(dim=1)
         mask = (places < component.term.sum(dim=1, keepdim=True)).to(component.term.dtype)
         return dataclasses.replace(component, basis="random", term=mask)
