@@ -52,7 +52,7 @@ def role_of(column: int, position: int) -> str:
 
 
 def role_index() -> Int[Tensor, "column pos"]:
-    """Tabulate the index into `ROLES` of every (answer column, source position); -1 where masked."""
+    """Tabulate the index into `ROLES` per (answer column, source position); -1 where masked."""
     table = torch.full((N_TARGET, N_INPUT), -1, dtype=torch.int64)
     for column in range(N_TARGET):
         for position in range(query_position(column) + 1):
