@@ -5,7 +5,7 @@ from model.errors import InputError
 from train.batches import draw_batch, philox
 from train.cases import read_cases, write_cases
 from train.config import TrainConfig
-from train.schedule import EXTRA, HEAVY, LR, MAX_DIGITS, SHARE_UNIT, schedule
+from train.schedule import EXTRA, HEAVY, LR, MAX_DIGITS, SHARE_UNIT, SHIFT, schedule
 
 
 def test_philox_known_answers() -> None:
@@ -43,6 +43,18 @@ def test_curriculum_bounds_the_length() -> None:
     assert a[:, :3].any(axis=0).all()
     assert not a[:, 3:].any()
     assert not b[:, 3:].any()
+
+
+def test_shifted_operands_cover_all_columns_evenly() -> None:
+    values = row(3)
+    values[SHIFT] = 1
+    a, b = draw_batch(3, 17, 65_536, values, 0.75)
+    used = (a > 0) | (b > 0)
+    span = 10 - used[:, ::-1].argmax(axis=1) - used.argmax(axis=1)
+    assert span[used.any(axis=1)].max() == 3
+    single = used.sum(axis=1) == 1
+    columns = np.bincount(used[single].argmax(axis=1), minlength=10) / single.sum()
+    assert np.abs(columns - 0.1).max() < 0.02
 
 
 def test_carry_heavy_columns_propagate() -> None:

@@ -28,6 +28,7 @@ SMALL = TrainConfig(
     carry_heavy=0.3,
     extra_share=0.1,
     phase_1=5,
+    shift_until=8,
     phase_2=10,
     fade_start=100,
     fade_stop=1_000,

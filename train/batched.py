@@ -26,6 +26,7 @@ from train.schedule import (
     LR,
     MAX_DIGITS,
     SHARE_UNIT,
+    SHIFT,
     schedule,
 )
 
@@ -63,7 +64,7 @@ def draw_tokens(
     example = torch.arange(batch, device=step.device).expand(key[0].shape[0], batch)
     zero = torch.zeros_like(example)
     blocks = [philox((example, zero + i, zero + step, zero), key) for i in range(6)]
-    kind, length_word, *_ = blocks[0]
+    kind, length_word, _, start_word = blocks[0]
     is_heavy = (kind >> 8) < row[HEAVY].long()
     length = 1 + ((length_word >> 8) * row[MAX_DIGITS].long() >> 24)
     scaled = (torch.stack([word for block in blocks[1:] for word in block], dim=-1) >> 8) * 10
@@ -72,7 +73,10 @@ def draw_tokens(
     turned = is_heavy[..., None] & (coin[..., N_DIGITS:] < int(propagate * SHARE_UNIT))
     b = torch.where(turned, 9 - a, b)
     column = torch.arange(N_DIGITS, device=step.device)
-    weight = torch.where(column < length[..., None], 10**column, 0)
+    places = row[SHIFT].long() * (N_DIGITS + 1 - length)
+    start = ((start_word >> 8) * places >> 24)[..., None]
+    inside = (column >= start) & (column < start + length[..., None])
+    weight = torch.where(inside, 10**column, 0)
     pairs = ((x * weight).sum(-1).flatten() for x in (a, b))
     return lay_out(*pairs).view(*example.shape, -1)
 

@@ -7,7 +7,7 @@ batch of any step can be drawn on its own.
 
 import numpy as np
 
-from train.schedule import EXTRA, HEAVY, MAX_DIGITS, SHARE_UNIT
+from train.schedule import EXTRA, HEAVY, MAX_DIGITS, SHARE_UNIT, SHIFT
 
 ROUNDS = 7
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -49,7 +49,8 @@ def draw_batch(
     """Draw the digits of one step's pairs.
 
     Both operands have the same number of digits, uniform from 1 to the step's largest, and each is
-    uniform below that power of ten (as published). A carry-heavy example turns each column within
+    uniform below that power of ten (as published); under SHIFT they are moved up to start at a
+    uniform column. A carry-heavy example turns each column within
     that length into a propagating one, b_i = 9 - a_i, with probability `propagate`. An extra case
     has its given digits, and uniform ones where it leaves them free.
 
@@ -72,7 +73,7 @@ def draw_batch(
         )
         for i in range(6)
     ]
-    kind, length_word, case_word, _ = blocks[0]
+    kind, length_word, case_word, start_word = blocks[0]
     heavy_share, extra_share = np.uint64(row[HEAVY]), np.uint64(row[EXTRA])
     unit = kind >> np.uint64(8)
     is_heavy = unit < heavy_share
@@ -90,7 +91,9 @@ def draw_batch(
     a, b = digit[:, :10], digit[:, 10:]
     turned = is_heavy[:, None] & (coin[:, 10:] < np.uint64(int(propagate * SHARE_UNIT)))
     b = np.where(turned, 9 - a, b)
-    inside = np.arange(10) < length[:, None]
+    places = np.uint64(row[SHIFT]) * (11 - length).astype(np.uint64)
+    start = ((start_word >> np.uint64(8)) * places >> np.uint64(24)).astype(np.int64)[:, None]
+    inside = (np.arange(10) >= start) & (np.arange(10) < start + length[:, None])
     a, b = np.where(inside, a, 0), np.where(inside, b, 0)
     if extra is not None:
         chosen = extra[(case_word * np.uint64(len(extra)) >> np.uint64(32)).astype(np.int64)]

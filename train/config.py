@@ -33,6 +33,9 @@ class TrainConfig:
     """Until this step operands have 1 to 3 digits."""
     phase_2: int = 7_000
     """From phase_1 until this step operands have 1 to 6 digits; afterwards 1 to 10."""
+    shift_until: int = 0
+    """Until this step operands shorter than ten digits start at a uniform column instead of the
+    units: the same short sums, spread evenly over the columns."""
     carry_heavy: float = 0.0
     """Share of carry-heavy examples at the start: each column becomes a propagating one (sum 9)
     with probability `propagate`."""
@@ -59,6 +62,7 @@ class TrainConfig:
         self._check("warmup", self.warmup >= 0, "0 or more")
         self._check("phase_1", self.phase_1 >= 0, "0 or more")
         self._check("phase_2", self.phase_2 >= self.phase_1, "at least phase_1")
+        self._check("shift_until", self.shift_until >= 0, "0 or more")
         self._check("fade_start", self.fade_start >= 0, "0 or more")
         self._check("fade_stop", self.fade_stop >= self.fade_start, "at least fade_start")
         for name in ("min_lr_ratio", "carry_heavy", "propagate", "extra_share"):

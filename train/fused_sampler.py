@@ -42,6 +42,7 @@ def write_sampler(
     max_digits: Lane,
     heavy: Lane,
     extra: Lane,
+    shift: Lane,
     propagate: Lane,
     cases: Memory,
     n_cases: ir.Value,
@@ -57,13 +58,14 @@ def write_sampler(
         max_digits: Largest number of digits of this step.
         heavy: Share of carry-heavy examples in units of 2^-24.
         extra: Share of extra cases, likewise.
+        shift: 1 where short operands start at a uniform column, else 0.
         propagate: Probability of turning a column, likewise.
         cases: Extra cases, rows of 20 digits, -1 where free.
         n_cases: Their number, 64 bits; 0 if there are none.
     """
     zero = code.ints(0)
     blocks = [philox(code, [example, code.ints(i), step, zero], key) for i in range(6)]
-    kind, length_word, case_word, _ = blocks[0]
+    kind, length_word, case_word, start_word = blocks[0]
     words = [word for block in blocks[1:] for word in block]
     unit = kind >> 8
     is_heavy = unit.compare("<", heavy)
@@ -81,7 +83,11 @@ def write_sampler(
             turned = is_heavy & (scaled & code.ints(0xFFFFFF)).compare("<", propagate)
             digit = turned.select(9 - digits[i - N_DIGITS], digit)
         digits.append(digit)
-    digits = [length.compare(">", i % N_DIGITS).select(x, zero) for i, x in enumerate(digits)]
+    start = (start_word >> 8) * (shift * (N_DIGITS + 1 - length)) >> 24
+    stop = start + length
+    for i, digit in enumerate(digits):
+        inside = start.compare("<=", i % N_DIGITS) & stop.compare(">", i % N_DIGITS)
+        digits[i] = inside.select(digit, zero)
     slots = [code.variable(x) for x in digits]
     with code.build.if_then(has_cases):
         count = code.splat(code.build.trunc(n_cases, INTS.element))

@@ -26,6 +26,7 @@ from train.schedule import (
     INV_ROOT_BIAS_2,
     LR,
     MAX_DIGITS,
+    SHIFT,
     WIDTH,
 )
 
@@ -151,6 +152,7 @@ class StepWriter(StepAlgebra):
                 max_digits=share(row, MAX_DIGITS),
                 heavy=share(row, HEAVY),
                 extra=share(row, EXTRA),
+                shift=share(row, SHIFT),
                 propagate=share(code.memory("constants_ptr"), PROPAGATE),
                 cases=code.memory("cases_ptr"),
                 n_cases=code.arguments["n_cases"],

@@ -24,9 +24,9 @@ class Progress:
     """All of a run that is not its specification; saved and resumed as one file."""
 
     state: State
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float | int]] = field(default_factory=list)
     best: np.ndarray | None = None
-    best_row: dict[str, float] | None = None
+    best_row: dict[str, float | int] | None = None
     snapshot_steps: list[int] = field(default_factory=list)
     snapshots: list[np.ndarray] = field(default_factory=list)
     status: str = "running"

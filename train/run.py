@@ -47,7 +47,7 @@ class RunResult:
 
     status: str
     step: int
-    best: dict[str, float] | None
+    best: dict[str, float | int] | None
     folder: Path
 
 
@@ -117,7 +117,7 @@ def log_row(progress: Progress, spec: RunSpec, loss: float) -> None:
         progress.status = "stopped"
 
 
-def _score(row: dict[str, float]) -> Score:
+def _score(row: dict[str, float | int]) -> Score:
     return Score(row["exact"], row["exact_hard"], row["margin"])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from train.config import BETA_1, BETA_2, TrainConfig
 
-LR, INV_BIAS_1, INV_ROOT_BIAS_2, MAX_DIGITS, HEAVY, EXTRA = range(6)
+LR, INV_BIAS_1, INV_ROOT_BIAS_2, MAX_DIGITS, HEAVY, EXTRA, SHIFT = range(7)
 WIDTH = 8
 SHARE_UNIT = 1 << 24
 
@@ -15,7 +15,8 @@ def schedule(config: TrainConfig, start: int, n_steps: int) -> np.ndarray:
     Returns:
         Array (n_steps, 8) of float32 with columns LR (linear warm-up, then cosine to
         `min_lr_ratio`), INV_BIAS_1 and INV_ROOT_BIAS_2 (Adam's corrections 1 / (1 - beta_1^t) and
-        1 / sqrt(1 - beta_2^t)), MAX_DIGITS, and the shares HEAVY and EXTRA in units of 2^-24.
+        1 / sqrt(1 - beta_2^t)), MAX_DIGITS, the shares HEAVY and EXTRA in units of 2^-24, and
+        SHIFT (1 where short operands start anywhere, else 0).
     """
     step = np.arange(start, start + n_steps, dtype=np.float64)
     warm = config.lr * (step + 1) / max(1, config.warmup)
@@ -33,4 +34,5 @@ def schedule(config: TrainConfig, start: int, n_steps: int) -> np.ndarray:
     )
     table[:, HEAVY] = np.floor(config.carry_heavy * fade * SHARE_UNIT)
     table[:, EXTRA] = np.floor(config.extra_share * SHARE_UNIT)
+    table[:, SHIFT] = step < config.shift_until
     return table.astype(np.float32)
