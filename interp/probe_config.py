@@ -24,13 +24,13 @@ class Config:
     """Sites for probes and interchanges, by their names in probe_trace.HOOKS."""
     features: tuple[str, ...] = ("carry_in",)
     """What the probes are asked for."""
-    n_attention: int = 10_000
+    n_attention: int = 5_000
     """Inputs for attention, of each kind."""
     n_probe: int = 4_000
     """Inputs for probes; about half of them are held out."""
     n_pairs: int = 600
     """Pairs that differ only in carry_in, for each column; half of them are held out."""
-    n_edges: int = 400
+    n_edges: int = 300
     """Inputs for cutting edges."""
     n_prefix: int = 600
     """Inputs that are each given all ten previous digits."""

@@ -3,6 +3,8 @@
 Global: one logistic regression for all inputs. Conditional: one for each value of a_i + b_i, the
 hits pooled. Shared: one direction for all values, with an intercept for each. Every score comes
 from contexts that the fit has not seen (`ProbeInputs.context`), with its exact binomial interval.
+The interval is over held-out inputs; contexts recur among them, so it is narrower than one over
+contexts would be.
 """
 
 import warnings

@@ -11,7 +11,7 @@ Given the sum, `answer` and `carry_out` are `carry_in` by another name, and `sta
 are constant, so only `carry_in` and `previous_carry` are asked conditionally.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -218,9 +218,3 @@ def _with_significance(table: pd.DataFrame) -> pd.DataFrame:
     scores = zip(table["hits"], table["n"], floor, strict=True)
     p_values = np.array([Score(h, n).p_value(f) for h, n, f in scores])
     return table.assign(best_floor=floor, p=p_values, p_holm=holm(p_values))
-
-
-def mean_over_columns(table: pd.DataFrame, by: Iterable[str]) -> pd.DataFrame:
-    """Average every score and floor over the columns."""
-    numbers = table.select_dtypes("number").columns.drop("column")
-    return table.groupby(list(by), sort=False, as_index=False)[list(numbers)].mean()
