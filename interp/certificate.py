@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp.certify_count import TOTAL, count_avoiding
+from interp.certify_count import TOTAL, build_automaton, count_avoiding
 from interp.certify_search import Tree, search_column
 from interp.certify_verdicts import UNDECIDED, WRONG
 from model.adder import Adder
@@ -34,7 +34,7 @@ class CertifyConfig:
         InputError: A budget below the number of coarsest cells.
     """
 
-    budget: int = 1_000_000
+    budget: int = 100_000
     """Cells that may be judged in each of the answer columns 0 to 10."""
     eos_budget: int = 20_000
     """Cells that may be judged for the end token."""
@@ -120,31 +120,33 @@ def certify(
         budget = config.eos_budget if column == N_ANSWER else config.budget
         report = None if progress is None else lambda done, c=column: progress(c, done)
         trees += search_column(model, column, budget=budget, progress=report)
-    counts = {
-        (arithmetic, last): _count(trees, arithmetic, last)
-        for arithmetic in ARITHMETICS
-        for last in (N_ANSWER, N_TARGET)
-    }
+    counts = {name: _count(trees, name) for name in ARITHMETICS}
     return Certificate(
         sha256=weights_sha256(model.params),
         config=model.config.to_dict(),
-        real=counts["real", N_ANSWER],
-        float32=counts["float32", N_ANSWER],
-        real_with_end=counts["real", N_TARGET],
-        float32_with_end=counts["float32", N_TARGET],
+        real=counts["real"][0],
+        float32=counts["float32"][0],
+        real_with_end=counts["real"][1],
+        float32_with_end=counts["float32"][1],
         trees=tuple(trees),
         seconds=perf_counter() - started,
     )
 
 
-def _count(trees: Sequence[Tree], arithmetic: Arithmetic, n_columns: int) -> Count:
-    """Count pairs that avoid every wrong cell (upper) and every undecided one too (lower)."""
-    wrong = [_leaves(trees, c, arithmetic, (WRONG,)) for c in range(n_columns)]
-    doubtful = [_leaves(trees, c, arithmetic, (WRONG, UNDECIDED)) for c in range(n_columns)]
-    upper = count_avoiding(wrong)
-    return Count(
-        count_avoiding(doubtful) if sum(map(len, doubtful)) > sum(map(len, wrong)) else upper, upper
-    )
+def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
+    """Count pairs that avoid every wrong cell (upper) and every undecided one too (lower).
+
+    Returns:
+        The count of the 11 digits, and that of digits and end token.
+    """
+    bounds = []
+    for verdicts in ((WRONG, UNDECIDED), (WRONG,)):
+        automata = [
+            build_automaton(_leaves(trees, column, arithmetic, verdicts))
+            for column in range(N_TARGET)
+        ]
+        bounds.append([count_avoiding(automata[:n]) for n in (N_ANSWER, N_TARGET)])
+    return Count(bounds[0][0], bounds[1][0]), Count(bounds[0][1], bounds[1][1])
 
 
 def _leaves(

@@ -35,70 +35,78 @@ class Automaton:
     moves: tuple[np.ndarray, ...]
 
 
-def count_avoiding(cells_by_column: Sequence[np.ndarray]) -> int:
-    """Count the pairs (a, b) that lie in none of the cells.
+def build_automaton(cells: np.ndarray) -> Automaton:
+    """Determinise a set of cells of one column, which need not be disjoint.
+
+    A state before group k is the set of distinct suffixes (classes of groups k to 9) that would
+    complete a cell.
+    """
+    suffixes, leaders = _suffix_numbers(cells)
+    finished = np.cumprod((cells == ALL)[:, ::-1], axis=1)[:, ::-1].astype(bool)
+    done = [finished[leaders[k], k] for k in range(N_DIGITS)]
+    start, states = _FREE, []
+    if len(cells):
+        start, states = (_DEAD, []) if done[0].any() else (2, [tuple(range(len(leaders[0])))])
+    moves = []
+    for k in range(N_DIGITS):
+        table = np.full((len(states) + 2, N_OPTIONS), _FREE)
+        table[_DEAD] = _DEAD
+        names: dict[tuple[int, ...], int] = {}
+        for row, state in enumerate(states, start=2):
+            leading = leaders[k][list(state)]
+            by_label: dict[int, set[int]] = {}
+            after = suffixes[k + 1][leading].tolist()
+            for label, suffix in zip(cells[leading, k].tolist(), after, strict=True):
+                by_label.setdefault(label, set()).add(suffix)
+            inside = members(k)[list(by_label)]
+            sets = list(by_label.values())
+            last = k == N_DIGITS - 1
+
+            def name(suffix_set: set[int], k: int = k, names=names, last: bool = last) -> int:
+                if last or done[k + 1][list(suffix_set)].any():
+                    return _DEAD
+                return names.setdefault(tuple(sorted(suffix_set)), len(names) + 2)
+
+            overlap = inside.sum(axis=0)
+            for i, suffix_set in enumerate(sets):
+                alone = inside[i] & (overlap == 1)
+                if alone.any():
+                    table[row, alone] = name(suffix_set)
+            shared = np.flatnonzero(overlap > 1)
+            if len(shared):
+                patterns, which = np.unique(inside[:, shared], axis=1, return_inverse=True)
+                following = [
+                    name(set().union(*(sets[i] for i in np.flatnonzero(pattern))))
+                    for pattern in patterns.T
+                ]
+                table[row, shared] = np.array(following)[which.ravel()]
+        moves.append(table)
+        states = list(names)
+    return Automaton(start, tuple(moves))
+
+
+def _suffix_numbers(cells: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Number the distinct suffixes cells[:, k:] for k = 0 to 10, and find a cell that has each."""
+    numbers = [np.zeros(len(cells), dtype=np.int64)]
+    leaders = [np.zeros(min(len(cells), 1), dtype=np.int64)]
+    for k in reversed(range(N_DIGITS)):
+        key = numbers[0] * N_CLASSES + cells[:, k]
+        _, first, number = np.unique(key, return_index=True, return_inverse=True)
+        numbers.insert(0, number.ravel())
+        leaders.insert(0, first)
+    return numbers, leaders
+
+
+def count_avoiding(automata: Sequence[Automaton]) -> int:
+    """Count the pairs (a, b) that lie in none of the cells of some automata.
 
     Args:
-        cells_by_column: Arrays of classes (cell, 10); one automaton is built for each.
+        automata: One for each column, from `build_automaton`.
 
     Returns:
         An exact integer, 0 to 10^20.
     """
-    return _run([build_automaton(cells) for cells in cells_by_column if len(cells)])
-
-
-def build_automaton(cells: np.ndarray) -> Automaton:
-    """Determinise a set of cells of one column, which need not be disjoint."""
-    suffixes = [
-        np.unique(cells[:, k:], axis=0, return_inverse=True)[1].ravel() for k in range(N_DIGITS)
-    ]
-    finished = np.cumprod((cells == ALL)[:, ::-1], axis=1)[:, ::-1].astype(bool)
-    start, nodes = _FREE, []
-    if len(cells):
-        start, nodes = (_DEAD, []) if finished[:, 0].any() else (2, [np.arange(len(cells))])
-    moves = []
-    for k in range(N_DIGITS):
-        contains = members(k)
-        table = [np.full(N_OPTIONS, _FREE), np.full(N_OPTIONS, _DEAD)]
-        names: dict[bytes, int] = {}
-        later: list[np.ndarray] = []
-
-        def name(rows: np.ndarray, k: int = k, names=names, later=later) -> int:
-            if not len(rows):
-                return _FREE
-            if k == N_DIGITS - 1 or finished[rows, k + 1].any():
-                return _DEAD
-            identity, first = np.unique(suffixes[k + 1][rows], return_index=True)
-            key = identity.tobytes()
-            if key not in names:
-                names[key] = len(later) + 2
-                later.append(rows[first])
-            return names[key]
-
-        for rows in nodes:
-            labels, inverse = np.unique(cells[rows, k], return_inverse=True)
-            inside = contains[labels]
-            if k == N_DIGITS - 1 or finished[rows, k + 1].all():
-                table.append(np.where(inside.any(axis=0), _DEAD, _FREE))
-                continue
-            by_label = np.split(
-                rows[np.argsort(inverse, kind="stable")],
-                np.cumsum(np.bincount(inverse, minlength=len(labels)))[:-1],
-            )
-            patterns, which = np.unique(inside, axis=1, return_inverse=True)
-            following = [
-                name(np.concatenate([by_label[i] for i in np.flatnonzero(pattern)]))
-                if pattern.any()
-                else _FREE
-                for pattern in patterns.T
-            ]
-            table.append(np.array(following)[which.ravel()])
-        moves.append(np.stack(table))
-        nodes = later
-    return Automaton(start, tuple(moves))
-
-
-def _run(automata: list[Automaton]) -> int:
+    automata = [automaton for automaton in automata if automaton.start != _FREE]
     if any(automaton.start == _DEAD for automaton in automata):
         return 0
     states = np.array([[0] + [automaton.start for automaton in automata]])
@@ -138,11 +146,16 @@ def _merge(
     """Add up the counts of equal states."""
     if not len(states):
         return states, high, low
-    key = np.zeros(len(states), dtype=np.int64)
+    key, size = np.zeros(len(states), dtype=np.int64), 1
     for column in states.T:
-        if column.max():
-            key = np.unique(key * (int(column.max()) + 1) + column, return_inverse=True)[1].ravel()
-    order = np.argsort(key, kind="stable")
+        width = int(column.max()) + 1
+        if width == 1:
+            continue
+        if size * width >= 2**62:
+            key = np.unique(key, return_inverse=True)[1].ravel()
+            size = int(key.max()) + 1
+        key, size = key * width + column, size * width
+    order = np.argsort(key)
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     low = np.add.reduceat(low[order], first)
     high = np.add.reduceat(high[order], first) + low // _BASE

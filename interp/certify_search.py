@@ -19,6 +19,7 @@ from interp.certify_cells import (
     query_tokens,
     split_cells,
 )
+from interp.certify_count import cell_masses
 from interp.certify_rounding import source_errors
 from interp.certify_sources import Hull, build_hull
 from interp.certify_verdicts import (
@@ -126,7 +127,7 @@ def _search(head: Head, hull: Hull, column: int, query: int, budget: int) -> tup
         used += len(cells)
         judged = _judge_all(head, hull, column, cells, target)
         children = np.where(judged.split >= 0, children_count(cells, judged.split, column), 0)
-        splitting = (judged.split >= 0) & (np.cumsum(children) <= budget - used)
+        splitting = _affordable(cells, children, judged.real == UNDECIDED, budget - used)
         codes.append(np.where(splitting, SPLIT + judged.split, 3 * judged.real + judged.float32))
         kept = ~splitting
         leaves.append(
@@ -144,6 +145,20 @@ def _search(head: Head, hull: Hull, column: int, query: int, budget: int) -> tup
     parts = (np.concatenate(part) for part in zip(*leaves, strict=True))
     all_codes = np.concatenate(codes).astype(np.uint8)
     return Tree(column, query, all_codes, *parts, hull.reference, hull.axes), used  # pyright: ignore
+
+
+def _affordable(
+    cells: np.ndarray, children: np.ndarray, urgent: np.ndarray, room: int
+) -> np.ndarray:
+    """Choose which cells to split: all, or if those are too many, urgent and large ones first."""
+    wanted = children > 0
+    if children.sum() <= room:
+        return wanted
+    mass = np.where(wanted, [float(x) for x in cell_masses(cells)], -1.0)
+    order = np.lexsort((-mass, ~urgent))
+    chosen = np.zeros(len(cells), dtype=bool)
+    chosen[order] = np.cumsum(children[order]) <= room
+    return chosen & wanted
 
 
 def _judge_all(

@@ -8,9 +8,9 @@ from interp.certify_bounds import HUGE, Box, Head, Margins
 from interp.certify_rounding import Roundoff
 
 FLOAT32 = Roundoff(2.0**-24)
-REAL = Roundoff(64 * 2.0**-53)
-"""Unit roundoff that stands for the certifier's own float64: 64 times, because each of its results
-passes at most 64 times as many roundings as the model's (see docs/certification.md)."""
+REAL = Roundoff(8 * 2.0**-53)
+"""Unit roundoff that stands for the certifier's own float64: 8 times, because each of its results
+passes at most 8 times as many roundings as the model's (counted in docs/certification.md)."""
 OWN_SHARE = REAL.u / FLOAT32.u
 """Rounding bounds are convex in u and zero at zero, so this share of the float32 bound holds."""
 

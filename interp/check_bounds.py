@@ -13,7 +13,7 @@ import numpy as np
 from interp.check_cells import LEFT, RIGHT, TOTAL, Sets
 
 U32 = 2.0**-24
-OWN = 64 * 2.0**-53 / U32
+OWN = 8 * 2.0**-53 / U32
 """Share of the float32 bounds that covers this program's own float64."""
 LIBRARY = 4
 BIG = 1e30
