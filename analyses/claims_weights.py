@@ -9,7 +9,8 @@ from analyses.claims_finding import (
     pair_of,
     verdict_of,
 )
-from analyses.claims_world import World
+from analyses.claims_world import Subject, World
+from interp.certify_count import TOTAL
 from interp.column_trace import trace_column
 from interp.diff_columns import column_table, find_focus, greedy_sum
 from interp.diff_controls import edit_table, single_digit_edits
@@ -31,15 +32,18 @@ def official_errors(world: World, preset: str, errors: int) -> Finding:
         return _with_ours(_unpublished(preset), world, preset)
     return Finding(
         verdict_of(subject.official_errors == errors),
-        f"{count_of(subject.official_errors)} in 100,000",
-        error_range(subject.official_errors, 100_000),
+        f"{count_of(subject.official_errors)} in {subject.official_pairs:,}",
+        error_range(subject.official_errors, subject.official_pairs),
         f"{subject.name}, official protocol",
     )
 
 
 def _with_ours(finding: Finding, world: World, preset: str) -> Finding:
     """Say beside a missing published checkpoint what ours of the same shape do."""
-    ours = [f"{s.name}: {count_of(s.official_errors)} in 100,000" for s in world.ours(preset)]
+    ours = [
+        f"{s.name}: {count_of(s.official_errors)} in {s.official_pairs:,}"
+        for s in world.ours(preset)
+    ]
     text = "; ".join([finding.measured, *(f"of ours, {x}" for x in ours)])
     return Finding(finding.verdict, text, how="official protocol" if ours else "")
 
@@ -49,11 +53,11 @@ def official_at_least(world: World, preset: str, accuracy: float) -> Finding:
     subject = world.published(preset)
     if subject is None:
         return _with_ours(_unpublished(preset), world, preset)
-    errors = subject.official_errors
+    errors, n = subject.official_errors, subject.official_pairs
     return Finding(
-        verdict_of(1 - errors / 100_000 >= accuracy),
-        f"{count_of(errors)} in 100,000",
-        error_range(errors, 100_000),
+        verdict_of(1 - errors / n >= accuracy),
+        f"{count_of(errors)} in {n:,}",
+        error_range(errors, n),
         f"{subject.name}, official protocol",
     )
 
@@ -69,16 +73,35 @@ def errors_by_seed(world: World, preset: str, stated: dict[int, int]) -> Finding
 
 
 def true_accuracy(world: World, preset: str, stated: float) -> Finding:
-    """Estimate the exact match on uniform pairs, far beyond the official sample."""
+    """Measure the exact match on uniform pairs: certified, or far beyond the official sample."""
     subject = world.published(preset)
     if subject is None:
         return _unpublished(preset)
     result = subject.uniform
-    low, high = clopper_pearson(result.n - result.errors, result.n)
     text = f"{100 * result.exact_match:.5f} %: {count_of(result.errors)} in {result.n:,} pairs"
-    holds = low <= stated <= high or abs(result.exact_match - stated) < 0.5e-5
+    low, high = clopper_pearson(result.n - result.errors, result.n)
+    half_a_digit = 0.5e-5
+    if subject.certified is not None:
+        text += f"; certified: {_certified(subject)}"
+        high_rate, low_rate = (1 - rate for rate in subject.certified.error_rates)
+        holds = low_rate - half_a_digit <= stated <= high_rate + half_a_digit
+    else:
+        holds = low <= stated <= high or abs(result.exact_match - stated) < half_a_digit
     interval = error_range(result.errors, result.n)
     return Finding(verdict_of(holds), text, interval, f"{subject.name}, uniform pairs")
+
+
+def _certified(subject: Subject) -> str:
+    """Write the share of all 10^20 pairs that is certified wrong."""
+    if subject.certified is None:
+        return "not certified"
+    low, high = subject.certified.error_rates
+    if high == 0:
+        return "no error among all 10^20 pairs"
+    if low == high:
+        wrong = TOTAL - subject.certified.lower
+        return f"exactly {wrong:,} of all 10^20 pairs are wrong ({low:.6g})"
+    return f"a share of {low:.6g} to {high:.6g} of all 10^20 pairs is wrong"
 
 
 def perfect(world: World, preset: str, sample: int) -> Finding:
@@ -90,13 +113,15 @@ def perfect(world: World, preset: str, sample: int) -> Finding:
         found = _with_ours(_unpublished(preset), world, preset)
         return Finding(found.verdict, f"{found.measured}; {bound}", how=found.how)
     errors, n = subject.uniform.errors, subject.uniform.n
-    text = (
-        f"{count_of(subject.official_errors)} in 100,000, {count_of(errors)} in {n:,} uniform "
-        f"pairs; {bound}"
-    )
-    interval = error_range(errors, n)
+    parts = [
+        f"{count_of(subject.official_errors)} in {subject.official_pairs:,}",
+        f"{count_of(errors)} in {n:,} uniform pairs",
+        *([_certified(subject)] if subject.certified else []),
+        bound,
+    ]
     verdict = verdict_of(subject.official_errors == 0 and errors == 0)
-    return Finding(verdict, text, interval, f"{subject.name}, official protocol, uniform pairs")
+    how = f"{subject.name}, official protocol, uniform pairs"
+    return Finding(verdict, "; ".join(parts), error_range(errors, n), how)
 
 
 def failing_pair(world: World, preset: str, a: int, b: int, seed: int) -> Finding:
@@ -193,8 +218,9 @@ def fundamental_limit(world: World, n_params: int, d_model: int) -> Finding:
         best = max(clean, key=lambda s: s.uniform.smallest_margin)
         text = (
             f"{best.name} ({best.config.n_params} parameters) makes no error in the official "
-            f"100,000 nor in {best.uniform.n:,} uniform pairs"
+            f"{best.official_pairs:,} nor in {best.uniform.n:,} uniform pairs"
         )
+        text += f"; certified: {_certified(best)}" if best.certified else ""
         interval = error_range(0, best.uniform.n)
         return Finding("does not", text, interval, f"{best.name}, uniform pairs")
     errors = "; ".join(f"{s.name}: {count_of(s.uniform.errors)} in {s.uniform.n:,}" for s in small)

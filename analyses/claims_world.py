@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from interp.certificate import Count, certify
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
@@ -28,6 +29,7 @@ class Subject:
 
     checkpoint: Checkpoint
     pairs: int
+    certify: bool = False
 
     @property
     def name(self) -> str:
@@ -63,11 +65,21 @@ class Subject:
         """Errors among the official 100,000 pairs."""
         return sum(result.errors for result in self.official.values())
 
+    @property
+    def official_pairs(self) -> int:
+        """Number of pairs of the official protocol: 100,000."""
+        return sum(result.n for result in self.official.values())
+
     @functools.cached_property
     def uniform(self) -> Evaluation:
         """Fresh uniform pairs."""
         chunks = uniform_chunks(self.pairs, UNIFORM_SEED)
         return evaluate(self.checkpoint.model, chunks, name="uniform")
+
+    @functools.cached_property
+    def certified(self) -> Count | None:
+        """How many of all 10^20 pairs are right in real arithmetic, where that was asked for."""
+        return certify(self.checkpoint.model).real if self.certify else None
 
     @property
     def from_scratch(self) -> bool:
@@ -137,7 +149,9 @@ class World:
         return [s for s in self.sweeps if s.preset == preset]
 
 
-def read_world(references: Sequence[str], pairs: int, results: Path = RESULTS) -> World:
+def read_world(
+    references: Sequence[str], pairs: int, *, certify: bool = False, results: Path = RESULTS
+) -> World:
     """Load checkpoints and committed sweeps.
 
     Raises:
@@ -145,7 +159,9 @@ def read_world(references: Sequence[str], pairs: int, results: Path = RESULTS) -
     """
     if pairs < 1:
         raise InputError(f"--pairs is {pairs}: it must be 1 or more")
-    subjects = tuple(Subject(read_checkpoint(reference), pairs) for reference in references)
+    subjects = tuple(
+        Subject(read_checkpoint(reference), pairs, certify) for reference in references
+    )
     return World(subjects, read_sweeps(results))
 
 

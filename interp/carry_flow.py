@@ -1,5 +1,6 @@
 """The carry-flow diagram: a sum as columns, its carries, and where one column looks."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
-from interp.diff_columns import Focus
+from interp.diff_columns import Focus, is_carry_error
 from interp.diff_result import records
 from model.task import N_ANSWER, N_DIGITS, TOKENS, a_position, b_position, query_position
 
@@ -57,22 +58,40 @@ def draw_flow(ax: Axes, flow: Flow, focus: Focus) -> None:
     _mark_focus(ax, rows[focus.column], focus)
     for row in rows[:N_ANSWER]:
         _draw_column(ax, row, flow.changed)
+    mistaken = mistaken_carry(rows, focus)
     for column in range(N_DIGITS):
-        if rows[column]["carry_out"]:
+        if mistaken is not None and column == focus.column - 1:
+            _arch(ax, column, mistaken, WRONG, line=(0, (3, 2)))
+        elif rows[column]["carry_out"]:
             _arch(ax, column, "1", CARRY)
-    _draw_mistake(ax, rows, focus)
     _draw_attention(ax, flow.pattern[focus.column], focus.column)
 
 
-def legend_handles() -> list[Any]:
-    """Give the legend entries of a diagram."""
+def mistaken_carry(rows: list[dict[str, Any]], focus: Focus) -> str | None:
+    """Say what a sum's answer made of the carry into the focus column.
+
+    Returns:
+        "?" for a carry that is not there, "\N{MULTIPLICATION SIGN}" for one that got lost, None
+        where the column is right or wrong in another way.
+    """
+    row = rows[focus.column]
+    if row["forced_predicted"] == row["true"]:
+        return None
+    said = dataclasses.replace(focus, rival=TOKENS.index(row["forced_predicted"]))
+    if not is_carry_error(said, row["carry_in"]):
+        return None
+    return "\N{MULTIPLICATION SIGN}" if row["carry_in"] else "?"
+
+
+def legend_handles(mistake: str | None) -> list[Any]:
+    """Give the legend entries of a diagram; `mistake` is what `mistaken_carry` returned."""
     states = [Patch(color=colour, label=name) for name, colour in STATE_COLOURS.items()]
-    return [
-        *states,
-        Line2D([], [], color=CARRY, lw=1.3, label="carry"),
-        Line2D([], [], color=WRONG, lw=1.3, ls=(0, (3, 2)), label="carry taken or missed wrongly"),
-        Line2D([], [], color=ATTENTION, lw=2, alpha=0.6, label="attention of the marked column"),
-    ]
+    handles = [*states, Line2D([], [], color=CARRY, lw=1.3, label="carry")]
+    if mistake is not None:
+        label = "spurious carry" if mistake == "?" else "missed carry"
+        handles.append(Line2D([], [], color=WRONG, lw=1.3, ls=(0, (3, 2)), label=label))
+    seen = "attention of the marked column"
+    return [*handles, Line2D([], [], color=ATTENTION, lw=2, alpha=0.6, label=seen)]
 
 
 def _x(column: int) -> float:
@@ -160,19 +179,6 @@ def _arch(ax: Axes, column: int, text: str, colour: str, line: Any = "-") -> Non
     ax.text(*at, text, ha="center", va="center", fontsize=5.5, color=colour, zorder=7)
 
 
-def _draw_mistake(ax: Axes, rows: list[dict[str, Any]], focus: Focus) -> None:
-    """Mark a carry that this sum's answer has and should not, or should have and has not."""
-    row, column = rows[focus.column], focus.column
-    said, true = row["forced_predicted"], row["true"]
-    if said == true or not said.isdigit() or not true.isdigit() or column == 0:
-        return
-    step = (int(said) - int(true)) % 10
-    if step == 1 and not row["carry_in"]:
-        _arch(ax, column - 1, "?", WRONG, line=(0, (3, 2)))
-    elif step == 9 and row["carry_in"]:
-        _arch(ax, column - 1, "x", WRONG, line=(0, (3, 2)))
-
-
 def _draw_attention(ax: Axes, pattern: np.ndarray, column: int) -> None:
     """Draw lines from the focus column's answer to every digit that it attends to."""
     start = (_x(column), _ROW_MODEL + _HALF)
@@ -184,7 +190,7 @@ def _draw_attention(ax: Axes, pattern: np.ndarray, column: int) -> None:
         if weight >= _LEAST_DRAWN:
             _draw_line(ax, start, x, y, weight)
     rest = [
-        f"{TOKENS[token]} {float(pattern[position]):.2f}"
+        f"“{TOKENS[token]}” {float(pattern[position]):.2f}"
         for token, position in ((10, N_DIGITS), (11, query_position(0)))
         if pattern[position] >= _LEAST_DRAWN
     ]

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
+from interp.diff_atlas import describe_atlas
 from interp.diff_columns import Focus, column_sum_text, is_carry_error
 from interp.diff_result import HowOften, Result, records
 from model.task import TOKENS
@@ -28,7 +29,7 @@ def explain(result: Result) -> str:
     paragraphs = [
         [*_what(result), *_boundary(result), *_evidence(result), _attribution(result)],
         [*_edits(result), *_patching(result)],
-        [*_frequency(result.how_often), _search(result)],
+        [*_frequency(result.how_often), _search(result), *_atlas(result)],
     ]
     return "\n\n".join(" ".join(sentences) for sentences in paragraphs)
 
@@ -231,6 +232,10 @@ def _search(result: Result) -> str:
         f"{start} found {total} failing ones ({', '.join(by_column)}); the {len(contexts)} listed "
         f"hold {_mass(contexts):.2g} of all pairs as errors{_same_digits(result, contexts)}."
     )
+
+
+def _atlas(result: Result) -> list[str]:
+    return [describe_atlas(result.tables)] if "certified" in result.tables else []
 
 
 def _same_digits(result: Result, contexts: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from interp.carry_flow import INK, WRONG, Flow, draw_flow, legend_handles
+from interp.carry_flow import INK, WRONG, Flow, draw_flow, legend_handles, mistaken_carry
 from interp.diff_patching import DIRECTIONS, WHOLE_SITES
 from interp.diff_result import Result, records
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
@@ -51,7 +51,7 @@ def plot_carry_flow(result: Result) -> Figure:
         for ax, flow in zip(np.ravel(figure.subplots(1, len(flows))), flows, strict=True):
             draw_flow(ax, flow, result.focus)
         figure.legend(
-            handles=legend_handles(),
+            handles=legend_handles(mistaken_carry(records(result.columns), result.focus)),
             loc="outside lower center",
             ncols=6 if len(flows) > 1 else 2,
             frameon=False,
@@ -99,7 +99,8 @@ def plot_patching(result: Result) -> Figure:
     """Draw what patching each site and role does, averaged over random passing controls.
 
     Colour is the median share of the way from the receiver's gap to the donor's; numbers are the
-    percentage of controls whose patch flips the digit, where any does.
+    percentage of controls whose patch flips the digit, where any does (for an input that the model
+    gets right: moves it at least half of the way).
     """
     rows = records(result.tables["patching_mean"])
     found = {(row["direction"], row["site"], row["element"]): row for row in rows}
@@ -119,7 +120,8 @@ def plot_patching(result: Result) -> Figure:
             images.append(_heat(grid[1, place], _cells(found, direction, lower)))
             _label(grid[0, place], [*map(_role_label, roles), "all"])
             _label(grid[1, place], [*(_SITE_LABELS[s] for s in WHOLE_SITES), *units])
-            grid[0, place].set_title(f"{direction}: what {('restores', 'breaks')[place]} the digit")
+            does = ("restores", "breaks")[place] + " the digit" if result.focus.wrong else "matters"
+            grid[0, place].set_title(f"{direction}: what {does}")
             shown = [_SITE_LABELS[s] for s in _BY_ROLE] if place == 0 else [""] * len(_BY_ROLE)
             grid[0, place].set_yticks(range(len(_BY_ROLE)), shown)
             grid[1, place].set_yticks([0], ["whole site, unit"] if place == 0 else [""])

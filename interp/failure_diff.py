@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from tyro.conf import Positional
 
 from interp.column_trace import trace_column
+from interp.diff_atlas import atlas_tables
 from interp.diff_attribution import attribute_gap, attribute_units, lens_table
 from interp.diff_columns import Focus, column_table, find_focus, greedy_sum, is_carry_error
 from interp.diff_controls import (
@@ -78,6 +79,8 @@ class Config:
     """Random passing controls over which the patching map is averaged."""
     search: SearchConfig = _QUICK_SEARCH
     """How hard to look for other failing contexts."""
+    certify: bool = False
+    """Whether to count all failing pairs exactly with the certifier, for its atlas."""
     seed: int = 0
     """Seed of all random draws."""
 
@@ -126,6 +129,9 @@ def run(
         "search_contexts": found.contexts,
         "search_groups": found.groups,
     }
+    if config.certify:
+        say("certifier's atlas")
+        tables |= atlas_tables(model)
     pairs = [(a, b), *((c.a, c.b) for c in controls[:1])]
     result = Result(
         checkpoint=name,
@@ -246,6 +252,7 @@ def failure_diff(
     a: Positional[int] = DEFAULT_A,
     b: Positional[int] = DEFAULT_B,
     search_only: Annotated[bool, tyro.conf.arg(name="search")] = False,
+    certify: bool = False,
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
@@ -256,6 +263,7 @@ def failure_diff(
         a: First operand, 0 to 9999999999.
         b: Second operand, 0 to 9999999999.
         search_only: Find failing pairs of the model, grouped by local context, and nothing else.
+        certify: Add the certifier's exact number of failing pairs and its atlas (half a minute).
         seed: Seed of all random draws.
         out: Folder for tables and figures; out/failure_diff/CHECKPOINT/A_B (or /search).
     """
@@ -266,7 +274,7 @@ def failure_diff(
         _search(found.model, found.name, out or folder / "search", seed)
         return
     with progress_console.status("loading") as status:
-        config = Config(a=a, b=b, seed=seed)
+        config = Config(a=a, b=b, certify=certify, seed=seed)
         result = run(found.model, config, found.name, report=status.update)
         target = out or folder / f"{a}_{b}"
         save_result(result, target)
