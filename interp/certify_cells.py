@@ -16,7 +16,7 @@ from model.task import EOS, EQUALS, N_ANSWER, N_DIGITS
 N_OPTIONS = 200
 OPTION = np.arange(N_OPTIONS)
 CARRY_IN, DIGIT_A, DIGIT_B = OPTION // 100, OPTION // 10 % 10, OPTION % 10
-ANSWER = (DIGIT_A + DIGIT_B + CARRY_IN) % 10
+ANSWER: np.ndarray = (DIGIT_A + DIGIT_B + CARRY_IN) % 10
 CARRY_OUT = (DIGIT_A + DIGIT_B + CARRY_IN) // 10
 
 # The catalogue of classes: number of the first class of each kind.
@@ -45,8 +45,8 @@ def _members() -> np.ndarray:
     return rows
 
 
-_ANY_GROUP = _members()
-_FIRST_GROUP = _ANY_GROUP & (CARRY_IN == 0)
+_ANY_GROUP: np.ndarray = _members()
+_FIRST_GROUP: np.ndarray = _ANY_GROUP & (CARRY_IN == 0)
 
 
 def members(group: int) -> np.ndarray:
