@@ -7,7 +7,8 @@ import torch
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.lanes import I64, INTS, LANES, Code, Kernel, Lane, Memory, compile_kernel
+from model.kernel import Kernel, compile_kernel
+from model.lanes import I64, INTS, LANES, Code, Lane, Memory
 from model.tables import Tables
 from model.task import (
     EOS,

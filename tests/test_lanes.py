@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from model.lanes import INTS, LANES, Code, Lane, compile_kernel, has_avx512
+from model.kernel import compile_kernel, has_avx512
+from model.lanes import INTS, LANES, Code, Lane
 
 
 def run_on(x: np.ndarray, write, n_outputs: int, permute: bool | None = None) -> np.ndarray:

@@ -104,7 +104,7 @@ class BatchedEngine:
     def run(self, states: Sequence[State], n_steps: int) -> np.ndarray:
         """Take `n_steps` steps of every state, all at the same step; gives losses (seed, step)."""
         start = states[0].step
-        flats = [
+        params, mean, square = flats = [
             torch.tensor(np.stack([getattr(state, name) for state in states]), device=self.device)
             for name in ("params", "mean", "square")
         ]
@@ -114,7 +114,7 @@ class BatchedEngine:
 
         def step() -> None:
             row = rows.index_select(0, index[None])[0]
-            loss = self._step(*flats, start + index, row)
+            loss = self._step(params, mean, square, start + index, row)
             losses.index_copy_(0, index[None], loss[None])
             index.add_(1)
 

@@ -16,7 +16,8 @@ from model.adder import forward
 from model.config import ModelConfig, param_shapes
 from model.errors import InputError
 from model.factored import Params, init_params
-from model.lanes import LANES, Kernel
+from model.kernel import Kernel
+from model.lanes import LANES
 from model.task import N_INPUT, N_PROMPT, encode
 from train.batches import draw_batch
 from train.config import ADAM_EPS, BETA_1, BETA_2, TrainConfig

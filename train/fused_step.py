@@ -12,7 +12,8 @@ import math
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.lanes import F32, I32, I64, LANES, Code, Kernel, Lane, Memory, compile_kernel
+from model.kernel import Kernel, compile_kernel
+from model.lanes import F32, I32, I64, LANES, Code, Lane, Memory
 from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra

@@ -87,7 +87,7 @@ def _train_or_restart(job: Job) -> None:
 
 def _run_on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[Job]:
     try:
-        from distributed import Client
+        from distributed import Client  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--scheduler needs Dask: pip install distributed") from error
     try:
