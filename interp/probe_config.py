@@ -8,7 +8,7 @@ from model.errors import InputError
 from model.task import N_ANSWER
 
 MAIN_SITES = (
-    *("resid_pre", "q", "pattern", "attn_out", "resid_mid"),
+    *("resid_pre", "pattern", "attn_out", "resid_mid"),
     *("in_low", "post", "mlp_out", "resid_post", "logits"),
 )
 """Sites of a default run, those of them that the network has."""

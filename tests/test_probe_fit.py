@@ -4,6 +4,7 @@ import pytest
 from interp.probe_fit import (
     Score,
     best_guess,
+    fit_logistic,
     holm,
     same_span,
     score_conditional,
@@ -70,6 +71,14 @@ def test_best_guess_is_the_majority_of_each_value():
     test = np.array([False, True, True, True, True, True])
     assert best_guess(y, test, given) == Score(3, 5)
     assert best_guess(y, test, np.zeros(6, int)).trials == 5
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_predictions_are_those_of_scikit_learn(classes):
+    y = np.digitize(X[:, 0] + 0.3 * RNG.normal(size=N), np.linspace(-1, 1, classes + 1)[1:-1])
+    fitted = fit_logistic(X[TRAIN], y[TRAIN])
+    hits = int((fitted.predict(X[~TRAIN]) == y[~TRAIN]).sum())
+    assert score_global(X, y, TRAIN).hits == hits
 
 
 def test_holm_on_a_worked_example():
