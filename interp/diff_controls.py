@@ -1,7 +1,7 @@
 """Controls of one sum: minimal edits, inputs of the same context, chains of the same shape."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -124,10 +124,21 @@ def edit_table(
 
 
 def same_context_table(
-    weights: Dense, a: int, b: int, focus: Focus, n: int, generator: torch.Generator
+    weights: Dense,
+    a: int,
+    b: int,
+    focus: Focus,
+    n: int,
+    generator: torch.Generator,
+    *,
+    open_above: bool = False,
 ) -> pd.DataFrame:
-    """Judge `n` random pairs that share the local context of the focus column."""
+    """Judge `n` random pairs that share the local context of the focus column.
+
+    With `open_above` the digits of the column above are free as well, as in the search's contexts.
+    """
     context = context_of(a, b, focus.column)
+    context = replace(context, above=None) if open_above else context
     return judge(weights, *context_pairs(context, n, generator), focus)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from interp.diff_atlas import describe_atlas
 from interp.diff_columns import Focus, column_sum_text, is_carry_error
-from interp.diff_result import HowOften, Result, records
-from model.task import TOKENS
+from interp.diff_result import Result, records
+from model.task import N_DIGITS, TOKENS
 
 _NO_MOVE = 0.005
 _OFFSETS = {"column below": -1, "two below": -2, "column above": 1}
@@ -29,7 +29,7 @@ def explain(result: Result) -> str:
     paragraphs = [
         [*_what(result), *_boundary(result), *_evidence(result), _attribution(result)],
         [*_edits(result), *_patching(result)],
-        [*_frequency(result.how_often), _search(result), *_atlas(result)],
+        [*_frequency(result), _search(result), *_atlas(result)],
     ]
     return "\n\n".join(" ".join(sentences) for sentences in paragraphs)
 
@@ -199,15 +199,19 @@ def _patching(result: Result) -> list[str]:
     return sentences
 
 
-def _frequency(often: HowOften) -> list[str]:
-    if not often.sampled:
-        return []
+def _frequency(result: Result) -> list[str]:
+    often, above = result.how_often, result.focus.column + 1
     low, high = often.interval
-    return [
+    sentences = [
         f"The local context ({often.context}) is exactly {often.share} = "
         f"{float(Fraction(often.share)):.3g} of all pairs, and {often.failing} of {often.sampled} "
         f"random inputs of it fail in that column (95 % interval {low:.3f} to {high:.3f})."
     ]
+    if above < N_DIGITS:
+        wider = records(result.tables["wider_context"])
+        failing = sum(not row["right_here"] for row in wider)
+        sentences.append(f"With column {above} left open, {failing} of {len(wider)} fail there.")
+    return sentences
 
 
 def _search(result: Result) -> str:

@@ -40,6 +40,7 @@ def print_result(result: Result) -> None:
         ("single_edits", "single-digit edits"),
         ("two_digit_edits", "two-digit edits nearby"),
         ("same_context", "same local context"),
+        ("wider_context", "same, column above free"),
         ("chains", "same carry chain"),
     ):
         rows = records(result.tables[key])

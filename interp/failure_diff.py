@@ -169,6 +169,7 @@ def _judge_controls(
         "single_edits": edit_table(weights, a, b, focus, single_digit_edits(a, b)),
         "two_digit_edits": edit_table(weights, a, b, focus, near),
         "same_context": same_context_table(weights, a, b, focus, n, generator),
+        "wider_context": same_context_table(weights, a, b, focus, n, generator, open_above=True),
         "chains": chain_table(weights, a, b, focus, n, generator),
         "commuted": commuted_table(weights, a, b, focus),
         "references": references,
