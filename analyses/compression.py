@@ -35,6 +35,7 @@ from interp.truncation import RANKS, drop_units, second_moments, truncate
 from model.adder import Adder
 from model.checkpoint import read_checkpoint, save
 from model.cli import console, run_command
+from model.config import PRESETS
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
@@ -45,11 +46,11 @@ from train.spec import FINETUNE
 from train.sweep import read_seeds
 
 TABLE_7 = {
-    303: ("2/56", "99.3 %"),
-    295: ("0/14", "7.8 %"),
-    271: ("0/14", "0.8 %"),
+    PRESETS["303p"]: ("2/56", "99.3 %"),
+    PRESETS["295p"]: ("0/14", "7.8 %"),
+    PRESETS["271p"]: ("0/14", "0.8 %"),
 }
-"""The report's Table 7, by parameters: seeds that grokked from scratch, best validation score."""
+"""The report's Table 7, by shape: seeds that grokked from scratch, best validation score."""
 
 FIELDS = (*RANKS, "d_ff")
 
@@ -139,11 +140,12 @@ def is_smaller(model: Adder, target: dict[str, int]) -> bool:
     return all(0 < target[x] <= have[x] for x in target) and target != have
 
 
-def run(model: Adder, config: Config, folder: Path, *, workers: int = 2) -> Result:
+def run(model: Adder, config: Config, folder: Path, *, source: str, workers: int = 2) -> Result:
     """Cut, fine-tune and decode every target; fine-tuned runs stay in `folder` and are reused.
 
     Args:
         model: The trained network.
+        source: Its name, for the lineage of what is made from it.
         config: Which shapes, and how to fine-tune.
         folder: Where starts and runs are kept.
         workers: Processes.
@@ -164,15 +166,20 @@ def run(model: Adder, config: Config, folder: Path, *, workers: int = 2) -> Resu
             name = "-".join(f"{field}{value}" for field, value in target.items())
             place = folder / f"{name}-{start}-{config.steps}-{config.lr:g}"
             right = int(decode(network, *pairs).exact.sum())
-            save(place / "start", network, {"lineage": {"operation": f"{name} {start}"}})
+            step = {"checkpoint": source, "operation": f"{name}, {start} weights"}
+            save(place / "start", network, {"lineage": [step]})
             runs, _ = run_rounds(str(place / "start"), [recipe], seeds, place, workers=workers)
             rows.append(
                 {"target": name, "start": start, "n_params": cut.config.n_params}
                 | _rates("before", right, config.n)
                 | _after(runs)
-                | dict(zip(_PUBLISHED, TABLE_7.get(cut.config.n_params, ("", "")), strict=True))
+                | dict(zip(_PUBLISHED, TABLE_7.get(cut.config, ("", "")), strict=True))
             )
-    return Result(pd.DataFrame(rows).sort_values(["n_params", "start"], ascending=[False, True]))
+    return Result(
+        pd.DataFrame(rows).sort_values(
+            ["n_params", "target", "start"], ascending=[False, True, True]
+        )
+    )
 
 
 _PUBLISHED = ("table_7_grokked", "table_7_best")
@@ -226,17 +233,19 @@ def plot(result: Result) -> Figure:
 def print_result(result: Result, name: str) -> None:
     """Print the table beside the report's."""
     shown = Table(title=f"{name}, cut and fine-tuned", title_justify="left")
-    heads = ("parameters", "shape", "start", "before", "after (best seed)", "> 99 %", "Table 7")
+    heads = ("n", "shape", "start", "before", "after", "95 %", "> 99 %", "Table 7")
     for head in heads:
-        shown.add_column(head)
+        shown.add_column(head, no_wrap=head in ("before", "after"))
+    shown.caption = "n: parameters; after: the best seed by errors; Table 7: seeds, best"
     for row in result.table.to_dict("records"):
-        published = f"{row['table_7_grokked']}, best {row['table_7_best']}"
+        published = f"{row['table_7_grokked']}, {row['table_7_best']}"
         shown.add_row(
             str(row["n_params"]),
             row["target"],
             row["start"],
             f"{row['before']:.4f}",
-            f"{row['after']:.5f} ({row['after_low']:.5f} to {row['after_high']:.5f})",
+            f"{row['after']:.5f}",
+            f"{row['after_low']:.5f} to {row['after_high']:.5f}",
             f"{row['seeds_above_99']}/{row['seeds']}",
             published if row["table_7_grokked"] and row["start"] == "cut" else "",
         )
@@ -259,7 +268,7 @@ def compress(
     """
     source = read_checkpoint(checkpoint)
     folder = out / source.name
-    result = run(source.model, config, folder / "runs", workers=workers)
+    result = run(source.model, config, folder / "runs", source=source.name, workers=workers)
     save_table(result.table, folder / "compression.csv")
     save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
     save_figure(plot(result), folder / "compression")

@@ -8,10 +8,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from interp.ablation_metrics import select
-from interp.output import TWO_COLUMNS, paper_style
+from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
 
 PER_ROW = 4
 
@@ -33,9 +34,11 @@ def plot(ablations: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Figure]:
                 single = select(table[table["scope"] == "single"], metric)
                 if len(single):
                     figures[f"heatmap-{metric}-{name}"] = heatmap(single, f"{name}: {metric}")
-            truncation = select(table[table["scope"] == "truncation"], "exact")
+            exact = select(table, "exact")
+            truncation = exact[exact["scope"] == "truncation"]
             if len(truncation):
-                figures[f"truncation-{name}"] = truncation_curves(truncation, str(name))
+                intact = exact[exact["scope"] == "intact"]
+                figures[f"truncation-{name}"] = truncation_curves(truncation, intact, str(name))
             chains = select(table, "chain_error", inputs="stratified")
             if (chains["scope"] == "single").any():
                 figures[f"chain_length-{name}"] = chain_curves(chains, str(name))
@@ -68,7 +71,7 @@ def heatmap(single: pd.DataFrame, title: str) -> Figure:
     value, null = spread("value"), spread("null_median")
     text = np.vectorize(lambda v, n: f"{v:.3g}\n({n:.2g})")(value.to_numpy(), null.to_numpy())
     rows, columns = value.shape
-    width = min(TWO_COLUMNS, 1.6 + 0.62 * columns)
+    width = min(TWO_COLUMNS, max(ONE_COLUMN, 1.6 + 0.62 * columns))
     figure, axes = plt.subplots(figsize=(width, 0.8 + 0.27 * rows))
     rate = bool(value.min().min() >= 0 and value.max().max() <= 1)
     sns.heatmap(
@@ -93,8 +96,8 @@ def heatmap(single: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def truncation_curves(truncation: pd.DataFrame, name: str) -> Figure:
-    """Draw exact match against the number of singular directions that are kept, per matrix."""
+def truncation_curves(truncation: pd.DataFrame, intact: pd.DataFrame, name: str) -> Figure:
+    """Draw exact match against the number of directions that are kept, up to all, per matrix."""
     matrices = list(truncation["matrix"].unique())
     figure, axes = _grid(len(matrices), height=1.5)
     bases = list(truncation["basis"].unique())
@@ -104,8 +107,9 @@ def truncation_curves(truncation: pd.DataFrame, name: str) -> Figure:
             rows = of_matrix[of_matrix["basis"] == basis]
             if rows.empty:
                 continue
-            full = rows["rank"].max()
-            kept = full - rows["rank"].to_numpy()
+            whole = intact.assign(rank=0, null_low=intact["value"], null_high=intact["value"])
+            rows = pd.concat([rows, whole])
+            kept = rows["rank"].max() - rows["rank"].to_numpy()
             low, high = rows["value"] - rows["low"], rows["high"] - rows["value"]
             axis.errorbar(
                 kept,
@@ -141,24 +145,25 @@ def chain_curves(chains: pd.DataFrame, name: str) -> Figure:
     intact = chains[chains["scope"] == "intact"]
     matrices = list(single["matrix"].unique())
     figure, axes = _grid(len(matrices), height=1.6)
+    handles: dict[str, Line2D] = {}
     for axis, matrix in zip(axes, matrices, strict=True):
-        if len(intact):
-            axis.plot(intact["stratum"].astype(int), intact["value"], color="0.6", label="intact")
+        x, y = intact["stratum"].astype(int), intact["value"]
+        (handles["intact"],) = axis.plot(x, y, color="0.6")
         parts = list(single.loc[single["matrix"] == matrix, "component"].unique())
         colours = sns.color_palette("colorblind" if len(parts) <= 8 else "viridis", len(parts))
         for part, colour in zip(parts, colours, strict=True):
             rows = single[(single["matrix"] == matrix) & (single["component"] == part)]
             x = rows["stratum"].astype(int)
-            axis.plot(x, rows["value"], color=colour, label=part, marker="o", markersize=2, lw=1)
+            (line,) = axis.plot(x, rows["value"], color=colour, marker="o", markersize=2, lw=1)
+            if len(parts) <= 8:
+                handles.setdefault(part, line)
             axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
         axis.set(title=matrix, ylim=(-0.04, 1.04), xticks=range(0, 11, 2))
-        if len(parts) <= 8:
-            axis.legend(frameon=False, fontsize=5.5, handlelength=1, loc="best")
     figure.supxlabel("columns that the incoming carry has travelled (0: none comes in)", fontsize=8)
     figure.supylabel("wrong digits", fontsize=8)
-    figure.suptitle(
-        f"{name}: error by chain length, {first['basis']} components, {first['kind']}", fontsize=8
-    )
+    figure.suptitle(f"{name}: {first['basis']} component replaced by {first['kind']}", fontsize=8)
+    names, lines = list(handles), list(handles.values())
+    figure.legend(lines, names, frameon=False, loc="outside upper right", ncols=len(names))
     return figure
 
 

@@ -155,8 +155,8 @@ def run(model: Adder, config: Config) -> Result:
             for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
 
-    def logits(vector: Tensor) -> Tensor:
-        return forward(unflatten(vector), model.config, tokens)[:, query_position(0) :]
+    def logits(vector: Tensor, sum_tokens: Tensor) -> Tensor:
+        return forward(unflatten(vector), model.config, sum_tokens[None])[0, query_position(0) :]
 
     def weights(vector: Tensor) -> Tensor:
         effective = compose(unflatten(vector), model.config)
@@ -166,7 +166,7 @@ def run(model: Adder, config: Config) -> Result:
         rest = {x: getattr(effective, x) for x in ("W_E", "W_pos", "W_out", "ln_final_w")}
         return torch.cat([value.flatten() for value in (products | rest).values()])
 
-    jacobian = torch.func.jacfwd(logits)(flat)
+    jacobian = torch.stack([torch.func.jacrev(logits)(flat, one) for one in tokens])
     centred = jacobian - jacobian.mean(dim=2, keepdim=True)
     values = torch.linalg.svdvals(jacobian.flatten(0, 2))
     rank, gap = numerical_rank(values)
@@ -175,7 +175,7 @@ def run(model: Adder, config: Config) -> Result:
         gauge=numerical_rank(torch.linalg.svdvals(gauge_moves(params, model.config)))[0],
         logits=rank,
         log_probabilities=numerical_rank(torch.linalg.svdvals(centred.flatten(0, 2)))[0],
-        weights=numerical_rank(torch.linalg.svdvals(torch.func.jacfwd(weights)(flat)))[0],
+        weights=numerical_rank(torch.linalg.svdvals(torch.func.jacrev(weights)(flat)))[0],
         spectrum=values / values[0],
         gap=gap,
     )

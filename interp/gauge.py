@@ -153,7 +153,8 @@ def export(checkpoint: Positional[str], out: Path, n: int = 10_000) -> None:
     before, after = (teacher_forced(model, *pairs) for model in (source.model, balanced))
     moved = float((before.margin - after.margin).abs().max()) if n else 0.0
     differ = int((before.tokens != after.tokens).any(dim=1).sum())
-    lineage = {"source": source.name, "operation": "balanced gauge, float32"}
+    operation = {"checkpoint": source.name, "operation": "balanced gauge, float32"}
+    lineage = [*source.card.get("lineage", []), operation]
     save(out, balanced, {"lineage": lineage, "agreement": {"n": n, "answers_that_differ": differ}})
     console.print(
         f"{out}: {config.n_params} parameters; {differ} of {n} answers differ, "

@@ -34,8 +34,8 @@ class Result:
 
     name: str
     weight: float
-    reads: Float[Tensor, "pos vocab"]
-    key_reads: Float[Tensor, "pos vocab"]
+    reads: Float[Tensor, "pos_or_none vocab"]
+    key_reads: Float[Tensor, "key_pos_or_none vocab"]
     shares: dict[str, float]
     writes: Float[Tensor, " out"]
     written: list[str]
