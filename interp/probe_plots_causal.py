@@ -147,7 +147,7 @@ def _shifts(axes: Axes, response: pd.DataFrame) -> None:
     for colour, name, label in zip(colours, names, labels, strict=True):
         axes.plot(share.index, share[name], color=colour)
         _label_peak(axes, share[name], label)
-    axes.set(xlabel=X_LABEL, ylabel="share of answers", ylim=(-0.03, 1.15))
+    axes.set(xlabel=X_LABEL, ylabel="share of answers", xlim=(-13, 22), ylim=(-0.03, 1.15))
     axes.set_title("b  answer (shaded: true prefixes)", loc="left")
     sns.despine(ax=axes)
 
