@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -122,6 +123,16 @@ def test_stop_rule_ends_a_run(tmp_path) -> None:
     )
     result = train_run(spec, tmp_path)
     assert (result.status, result.step) == ("stopped", 100)
+
+
+def test_a_stuck_run_starts_over_from_other_parameters(tmp_path) -> None:
+    config = dataclasses.replace(CONFIG, restarts=2, restart_step=100, restart_loss=0.0)
+    spec = RunSpec(model=SPEC.model, train=config, seed=4, every=50)
+    rows = []
+    assert train_run(spec, tmp_path, rows.append).step == 400
+    assert [row["step"] for row in rows] == [50, 100, 50, 100, *range(50, 401, 50)]
+    assert len({row["loss"] for row in rows if row["step"] == 50}) == 3
+    assert json.loads((tmp_path / "run.json").read_text())["attempts"] == 3
 
 
 def test_a_child_knows_its_ancestors(tmp_path) -> None:

@@ -47,6 +47,13 @@ class TrainConfig:
     """Step from which there are no carry-heavy examples; linear in between."""
     extra_share: float = 0.0
     """Share of examples drawn from the extra cases, where a run is given some."""
+    restarts: int = 0
+    """How many times a run may start over from other initial parameters, each time its loss is
+    still above `restart_loss` at `restart_step`; 0 is the published recipe."""
+    restart_step: int = 20_000
+    """Step at which a run with restarts is judged; it must be a row of the log."""
+    restart_loss: float = 0.5
+    """Mean training loss above which it starts over."""
     token_std: float = 0.02
     """Initial standard deviation of the token embedding and of full matrices."""
     position_std: float = 0.02
@@ -63,6 +70,8 @@ class TrainConfig:
         self._check("phase_1", self.phase_1 >= 0, "0 or more")
         self._check("phase_2", self.phase_2 >= self.phase_1, "at least phase_1")
         self._check("shift_until", self.shift_until >= 0, "0 or more")
+        self._check("restarts", self.restarts >= 0, "0 or more")
+        self._check("restart_step", self.restart_step >= 1, "1 or more")
         self._check("fade_start", self.fade_start >= 0, "0 or more")
         self._check("fade_stop", self.fade_stop >= self.fade_start, "at least fade_start")
         for name in ("min_lr_ratio", "carry_heavy", "propagate", "extra_share"):

@@ -17,7 +17,7 @@ from model.cli import console, run_command
 from model.errors import InputError
 from train.__main__ import read_stop_rule
 from train.config import TrainConfig
-from train.run import LOG
+from train.run import CASES, LOG
 from train.spec import FINETUNE, RunSpec
 from train.sweep import read_seeds, watch_sweep
 
@@ -100,8 +100,9 @@ def run_rounds(
         tables.append(table)
         parent = str(store / f"s{seeds[best]}")
         write_atomic(folder / "rounds.csv", pd.concat(tables).to_csv(index=False))
-    for name in (WEIGHTS, CARD, LOG, TRAJECTORY):
-        write_atomic(folder / "best" / name, (Path(parent) / name).read_bytes())
+    for name in (WEIGHTS, CARD, LOG, TRAJECTORY, CASES):
+        if (Path(parent) / name).exists():
+            write_atomic(folder / "best" / name, (Path(parent) / name).read_bytes())
     return pd.concat(tables), Path(parent)
 
 

@@ -17,11 +17,17 @@ from train.engine import State, fresh_state, state_from
 from train.spec import RunSpec
 
 STATE = "state.safetensors"
+ATTEMPT_STRIDE = 1_000_003
+"""Distance between the initial seeds of a run's attempts."""
 
 
 @dataclass
 class Progress:
-    """All of a run that is not its specification; saved and resumed as one file."""
+    """All of a run that is not its specification; saved and resumed as one file.
+
+    `attempt` counts how often the run has started over (see `TrainConfig.restarts`); log and
+    snapshots are those of the current attempt.
+    """
 
     state: State
     rows: list[dict[str, float | int]] = field(default_factory=list)
@@ -30,6 +36,7 @@ class Progress:
     snapshot_steps: list[int] = field(default_factory=list)
     snapshots: list[np.ndarray] = field(default_factory=list)
     status: str = "running"
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,20 @@ def place_boundaries(spec: RunSpec) -> Boundaries:
     return Boundaries(rows, {s for s in snapshots if s <= steps})
 
 
-def begin(spec: RunSpec) -> Progress:
+def begin(spec: RunSpec, attempt: int = 0) -> Progress:
     """Start a run from its seed, or from its parent.
+
+    Args:
+        spec: The run.
+        attempt: How often it has started over; each attempt has its own initial parameters, and
+            attempt 0 those of the seed itself.
 
     Raises:
         InputError: No such parent, or one of another shape.
     """
     if spec.parent is None:
-        return Progress(fresh_state(spec.model, spec.train, spec.seed))
+        seed = spec.seed + attempt * ATTEMPT_STRIDE
+        return Progress(fresh_state(spec.model, spec.train, seed), attempt=attempt)
     parent = read_checkpoint(spec.parent)
     if parent.model.config != spec.model:
         raise InputError(f"{spec.parent} has another shape than the run asks for")
@@ -87,6 +100,7 @@ def save_progress(progress: Progress, spec: RunSpec, folder: Path) -> None:
         "best_row": progress.best_row,
         "snapshot_steps": progress.snapshot_steps,
         "status": progress.status,
+        "attempt": progress.attempt,
     }
     data = safetensors.torch.save(
         {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()},
@@ -122,4 +136,5 @@ def resume(spec: RunSpec, folder: Path) -> Progress | None:
         snapshot_steps=content["snapshot_steps"],
         snapshots=list(arrays["snapshots"]),
         status=content["status"],
+        attempt=content["attempt"],
     )

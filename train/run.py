@@ -24,7 +24,7 @@ from train.schedule import LR, schedule
 from train.spec import RunSpec
 from train.validation import Score, count_test_errors, validate
 
-LOG, RUN = "log.csv", "run.json"
+LOG, RUN, CASES = "log.csv", "run.json", "cases.csv"
 SAVE_SECONDS = 5.0
 N_TEST = 100_000
 GROKKED = 0.9
@@ -97,11 +97,20 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
             losses = []
             if report:
                 report(progress.rows[-1])
+            if _is_stuck(progress, spec):
+                progress = begin(spec, progress.attempt + 1)
             if time.monotonic() - saved > SAVE_SECONDS:
                 save_progress(progress, spec, folder)
                 saved = time.monotonic()
     export(progress, spec, folder, engine.name)
     return RunResult(progress.status, progress.state.step, progress.best_row, folder)
+
+
+def _is_stuck(progress: Progress, spec: RunSpec) -> bool:
+    """Tell whether the run should start over from other initial parameters."""
+    row, train = progress.rows[-1], spec.train
+    judged = row["step"] == train.restart_step and row["loss"] > train.restart_loss
+    return judged and progress.attempt < train.restarts
 
 
 def log_row(progress: Progress, spec: RunSpec, loss: float) -> None:
@@ -123,11 +132,14 @@ def _score(row: dict[str, float | int]) -> Score:
 
 def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None:
     """Write checkpoint, log, trajectory and run.json of an ended run, the state last."""
+    if spec.cases:
+        write_atomic(folder / CASES, Path(spec.cases).read_bytes())
     write_atomic(folder / LOG, pd.DataFrame(progress.rows).to_csv(index=False))
     _write_trajectory(progress, spec, folder)
     result: dict[str, Any] = {
         "status": progress.status,
         "step": progress.state.step,
+        "attempts": progress.attempt + 1,
         "best": progress.best_row,
         "highest_exact": max((row["exact"] for row in progress.rows), default=0.0),
         "grok_step": next((row["step"] for row in progress.rows if row["exact"] > GROKKED), None),
@@ -151,6 +163,7 @@ def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None
             "seed": spec.seed,
             "engine": engine,
             "train": spec.train.to_dict(),
+            "attempts": progress.attempt + 1,
             "best": progress.best_row,
             "measured": measured,
             "lineage": [*_ancestry(spec), {"command": spec.command(), "best": progress.best_row}],

@@ -18,7 +18,7 @@ from model.cli import console, run_command
 from model.decode import decode
 from model.intervals import clopper_pearson
 from model.task import hard_pairs
-from train.run import LOG
+from train.run import CASES, LOG
 from train.validation import count_test_errors
 
 UNIFORM_SEED, STRATIFIED_SEED = 20_260_001, 20_260_002
@@ -117,8 +117,9 @@ def ship(
     kept = {k: v for k, v in source.card.items() if k not in ("sha256", "versions", "measured")}
     trained_with = source.card["versions"]
     save(folder, source.model, {**kept, "measured": measured, "trained_with": trained_with})
-    for file in (LOG, TRAJECTORY):
-        shutil.copyfile(run / file, folder / file)
+    for file in (LOG, TRAJECTORY, CASES):
+        if (run / file).exists():
+            shutil.copyfile(run / file, folder / file)
     card = json.loads((folder / "model.json").read_text())
     write_atomic(folder / "README.md", write_card(name, {**card, "versions": trained_with}))
     for kind, row in measured.items():

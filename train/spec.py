@@ -42,6 +42,11 @@ class RunSpec:
         """Check what the parts cannot check alone."""
         if self.every < 1:
             raise InputError(f"every is {self.every}: it must be 1 or more")
+        if self.train.restarts and self.train.restart_step % self.every:
+            raise InputError(
+                f"restart_step is {self.train.restart_step}: it must be a multiple of "
+                f"every, {self.every}"
+            )
         if self.train.extra_share > 0 and self.cases is None:
             raise InputError("extra_share is above 0, but no file of cases was given: add --cases")
 
