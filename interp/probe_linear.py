@@ -11,6 +11,7 @@ Given the sum, `answer` and `carry_out` are `carry_in` by another name, and `sta
 are constant, so only `carry_in` and `previous_carry` are asked conditionally.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -81,10 +82,13 @@ def sweep_probes(
         out.
     """
     work = [(column, feature) for column in sweep.columns for feature in sweep.features]
-    parts = joblib.Parallel(n_jobs=sweep.jobs)(
-        joblib.delayed(_score_feature)(network, tuple(controls), inputs, column, feature, sweep)
-        for column, feature in work
-    )
+    with warnings.catch_warnings():
+        # joblib replaces workers whose memory grew, and says so each time.
+        warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
+        parts = joblib.Parallel(n_jobs=sweep.jobs)(
+            joblib.delayed(_score_feature)(network, tuple(controls), inputs, column, feature, sweep)
+            for column, feature in work
+        )
     table = pd.DataFrame([row for part in parts for row in part])
     return table if table.empty else _with_significance(table)
 
