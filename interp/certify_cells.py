@@ -94,7 +94,7 @@ def _children(visible: bool, group: int) -> _Children:
         table[ALL] = LEFT + np.arange(10)
         for digit in range(10):
             table[LEFT + digit] = PAIR + 10 * digit + np.arange(10)
-    filled = members(group).any(axis=1)
+    filled = np.any(members(group), axis=1)
     table = [labels[filled[labels]] for labels in table]
     count = np.array([len(labels) for labels in table])
     return _Children(np.cumsum(count) - count, count, np.concatenate(table).astype(np.int16))
@@ -198,7 +198,7 @@ def split_cells(
         single = rows[label >= SINGLE]
         carry = CARRY_IN[children[single, k] - SINGLE]
         below = GIVEN_CARRY[children[single, k - 1], carry]
-        filled = members(k - 1).any(axis=1)
+        filled = np.any(members(k - 1), axis=1)
         alive[single] = (below >= 0) & filled[below]
         children[single, k - 1] = below
     return children[alive], parent[alive]

@@ -97,11 +97,13 @@ def _suffix_numbers(cells: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarra
     return numbers, leaders
 
 
-def count_avoiding(automata: Sequence[Automaton]) -> int:
+def count_avoiding(automata: Sequence[Automaton], allowed: np.ndarray | None = None) -> int:
     """Count the pairs (a, b) that lie in none of the cells of some automata.
 
     Args:
         automata: One for each column, from `build_automaton`.
+        allowed: Which digit pairs 10 a_k + b_k may occur in each group, (10, 100), to count in a
+            restricted domain; all of them by default.
 
     Returns:
         An exact integer, 0 to 10^20.
@@ -115,8 +117,9 @@ def count_avoiding(automata: Sequence[Automaton]) -> int:
         if not len(states):
             return 0
         moves = [automaton.moves[k] for automaton in automata]
+        pairs = np.arange(100) if allowed is None else np.flatnonzero(allowed[k])
         parts = [
-            _step(moves, states[i : i + _CHUNK], high[i : i + _CHUNK], low[i : i + _CHUNK])
+            _step(moves, pairs, states[i : i + _CHUNK], high[i : i + _CHUNK], low[i : i + _CHUNK])
             for i in range(0, len(states), _CHUNK)
         ]
         states, high, low = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -126,16 +129,20 @@ def count_avoiding(automata: Sequence[Automaton]) -> int:
 
 
 def _step(
-    moves: list[np.ndarray], states: np.ndarray, high: np.ndarray, low: np.ndarray
+    moves: list[np.ndarray],
+    pairs: np.ndarray,
+    states: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read one group: every state times the 100 digit pairs that its carry allows."""
-    options = 100 * states[:, :1] + np.arange(100)
+    """Read one group: every state with every digit pair."""
+    options = 100 * states[:, :1] + pairs
     columns = [CARRY_OUT[options].ravel()]
     columns += [table[states[:, i + 1, None], options].ravel() for i, table in enumerate(moves)]
     alive = np.ones(options.size, dtype=bool)
     for column in columns[1:]:
         alive &= column != _DEAD
-    source = np.repeat(np.arange(len(states)), 100)[alive]
+    source = np.repeat(np.arange(len(states)), len(pairs))[alive]
     following = np.stack([column[alive] for column in columns], axis=1)
     return _merge(following, high[source], low[source])
 

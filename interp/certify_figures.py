@@ -84,8 +84,8 @@ def plot_atlas(contexts: pd.DataFrame) -> Figure:
                 markeredgewidth=0.5,
             )
             rate = float(sum(int(x) for x in part["wrong"])) / TOTAL
-            share = f"{rate:.1e} wrong" if rate else "none wrong"
-            axis.set_title(f"column {column}: {share}", fontsize=6.5)
+            share = f"{rate:.1e}" if rate else "0"
+            axis.set_title(f"column {column}: {share}", fontsize=7)
             if column == N_DIGITS:
                 axis.set_xticks([0.5, 9.5, 18.5], ["0", "9", "18"])
             axis.set_yticks([0.5, 10.5, 19.5], ["0", "10", "19"])

@@ -1,8 +1,7 @@
 """Bounds on margins, for the checker of certificates; shares no code with the certifier.
 
-Everything is computed as a value with a bound of the error that an arithmetic of unit roundoff `U32`
-can make in it, operation by operation (class `Approx`); the theorems are those of
-docs/certification.md, sections "Rounding" and "The margin over a box".
+Everything is a value with a bound of the error that an arithmetic of unit roundoff `U32` makes in
+it, operation by operation (class `Approx`); the theorems are those of docs/certification.md.
 """
 
 import math
@@ -185,7 +184,7 @@ class Checker:
         f = y + (z * cdf) @ self.w_out.value
         # d z_h / d y, times the slope: (leaf, h, d); then the derivative of f.
         dz = w_in.T / s[..., None] - (p / (d * s**3))[..., None] * c[:, None, :]
-        df = np.einsum("nhd,hj->ndj", slope[..., None] * dz, self.w_out.value) + np.eye(d)
+        df = (slope[..., None] * dz).transpose(0, 2, 1) @ self.w_out.value + np.eye(d)
         gradient, value = df @ pull, f @ pull
         sigma = np.ones((len(y), 1))
         if self.layer:
@@ -240,15 +239,15 @@ class Checker:
             return remainder, rounding
 
         across = width @ np.abs(axes).T
-        along = np.einsum("nij,ni->nj", np.abs(np.einsum("ik,nij->nkj", axes, gradient)), width)
-        tilt = np.einsum("nij,ni->nj", np.abs(gradient), error)
+        turned = (axes.T @ gradient).transpose(0, 2, 1)  # (leaf, 13, d)
+        along = (np.abs(turned) @ width[..., None])[..., 0]
+        tilt = (np.abs(gradient).transpose(0, 2, 1) @ error[..., None])[..., 0]
         rough, rounding = over(across + (1 + OWN) * error)
         fine, _ = over(across + OWN * error)
         rounding = rounding + tilt
         real = along + fine + OWN * rounding
         float32 = along + rough + (1 + OWN) * rounding
         huge = np.inf
-        turned = np.einsum("ik,nij->njk", axes, gradient)
         return (
             value,
             np.nan_to_num(real, nan=huge, posinf=huge),
@@ -297,7 +296,7 @@ class Hull:
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
-    return np.frompyfunc(math.erf, 1, 1)(x).astype(float)
+    return np.array(np.frompyfunc(math.erf, 1, 1)(x), dtype=float)
 
 
 def _bend(closest: np.ndarray) -> np.ndarray:

@@ -1,14 +1,14 @@
 """Cells and counts, for the checker of certificates; shares no code with the certifier.
 
-A digit group k stands for (c_k, a_k, b_k): carry in and two digits, numbered 100 c + 10 a + b. A set
-of such options is a row of 200 booleans; every set that turns up gets a number. A cell is a tuple of
-ten such numbers. Rules (docs/certification.md, "The file"):
+A digit group k stands for (c_k, a_k, b_k): carry in and two digits, numbered 100 c + 10 a + b. A
+set of such options is a row of 200 booleans; every set that turns up gets a number. A cell is a
+tuple of ten such numbers. Rules (docs/certification.md, "The file"):
 
 * column i starts from all sets full; group i - 1 is one option whose digit sum ends in the query
   token, group i one digit pair, group i - 2 the options that carry what group i - 1 receives;
 * a group below the column is split by its answer digit, then into single options; another by its
-  first digit, then by its second; where a single option shows the carry it receives, the group below
-  is cut to the options that produce it; empty cells are left out.
+  first digit, then by its second; where a single option shows the carry it receives, the group
+  below is cut to the options that produce it; empty cells are left out.
 """
 
 import functools
@@ -72,13 +72,13 @@ def first_cells(sets: Sets, column: int, query: int) -> tuple[list[Cell], list[i
     """List the coarsest cells of a column and the token that is right in each."""
     full = [sets.start(k) for k in range(10)]
     if column == 11:
-        return [(*full[:9], sets.start(9, query == TOTAL // 10))], [13]
+        return [(*full[:9], sets.start(9, np.equal(TOTAL // 10, query)))], [13]
     cells, truth = [], []
     before = OPTION[query == TOTAL % 10] if column else [None]
     for x in before:
         cell, carry = list(full), 0
         if x is not None:
-            cell[column - 1] = sets.start(column - 1, x == OPTION)
+            cell[column - 1] = sets.start(column - 1, np.equal(OPTION, x))
             if cell[column - 1] < 0:
                 continue
             carry = int(TOTAL[x] // 10)
@@ -89,7 +89,7 @@ def first_cells(sets: Sets, column: int, query: int) -> tuple[list[Cell], list[i
             truth.append(carry)
             continue
         for pair in range(100):
-            cell[column] = sets.start(column, pair == OPTION % 100)
+            cell[column] = sets.start(column, np.equal(OPTION % 100, pair))
             cells.append(tuple(cell))
             truth.append((pair // 10 + pair % 10 + carry) % 10)
     return cells, truth

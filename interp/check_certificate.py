@@ -1,9 +1,9 @@
 """Does a certificate hold? python -m interp.check_certificate FILE CHECKPOINT.
 
 Re-verifies every claim of a certificate from the checkpoint's files alone, with code that shares
-nothing with the certifier (NumPy, safetensors and the standard library): the hash of the weights, the
-partition of all pairs into cells, the verdict of every cell in both arithmetics, every witness by a
-forward pass, and the counts by another dynamic program.
+nothing with the certifier (NumPy, safetensors and the standard library): the hash of the weights,
+the partition of all pairs into cells, the verdict of every cell in both arithmetics, every witness
+by a forward pass, and the counts by another dynamic program.
 
 CHECKPOINT is a folder with model.safetensors and model.json, or a shipped name. Exit code: 0 the
 certificate holds, 1 it does not (one line says what), 2 a file cannot be read.
@@ -165,11 +165,13 @@ def _check_leaves(
 def _verdicts(
     network: Checker, boxes: Sequence[np.ndarray], axes: np.ndarray, token: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    value, real, float32, _ = network.margins(*boxes, axes, token)
-    return tuple(
+    centre, width, error = boxes
+    value, real, float32, _ = network.margins(centre, width, error, axes, token)
+    first, second = (
         np.where((value > r).all(1), 0, np.where((value < -r).any(1), 1, 2))
         for r in (real, float32)
     )
+    return first, second
 
 
 def _cover(
@@ -181,7 +183,7 @@ def _cover(
     claimed: int,
     pieces: int = 100_000,
 ) -> bool:
-    """Prove a verdict piece by piece, halving every piece that is not proved along its main side."""
+    """Prove a verdict piece by piece, halving what is not proved along its main side."""
     centre, width, error = box
     while len(centre):
         pieces -= len(centre)
