@@ -125,7 +125,8 @@ def test_stop_rule_ends_a_run(tmp_path) -> None:
     assert (result.status, result.step) == ("stopped", 100)
 
 
-def test_a_stuck_run_starts_over_from_other_parameters(tmp_path) -> None:
+def test_a_stuck_run_starts_over_from_other_parameters(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("train.run.SAVE_SECONDS", 0.0)
     config = dataclasses.replace(CONFIG, restarts=2, restart_step=100, restart_loss=0.0)
     spec = RunSpec(model=SPEC.model, train=config, seed=4, every=50)
     rows = []

@@ -89,7 +89,7 @@ def save_progress(progress: Progress, spec: RunSpec, folder: Path) -> None:
         "params": state.params,
         "mean": state.mean,
         "square": state.square,
-        "snapshots": np.stack(progress.snapshots),
+        "snapshots": np.array(progress.snapshots, np.float32).reshape(-1, state.params.size),
     }
     if progress.best is not None:
         arrays["best"] = progress.best
