@@ -52,13 +52,13 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
 
 def test_several_checkpoints_make_one_table(hand, tmp_path) -> None:
     other = str(save(tmp_path / "soft", handbuilt_adder(carry="soft"), {}))
-    argv = [hand, "--checkpoints", other, *SMALL, "--basis", "unit", "--matrix", "W_out"]
-    argv += ["--kind", "zero", "--metric", "kl", "--out", str(tmp_path / "out")]
+    argv = [hand, "--checkpoints", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
+    argv += ["--gauges", "1", "--kind", "zero", "--metric", "kl", "--out", str(tmp_path / "out")]
     assert main(argv) == 0
     folder = tmp_path / "out" / "hand"
     table = pd.read_parquet(folder / "ablations.parquet")
     assert list(table["checkpoint"].unique()) == ["hand", "soft"]
-    assert "neuron 10" in set(table["component"])
+    assert set(pd.read_csv(folder / "gauges.csv")["checkpoint"]) == {"hand", "soft"}
     assert (folder / "heatmap-kl-soft.png").exists()
 
 
