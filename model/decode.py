@@ -113,7 +113,7 @@ def decode_exactly(
     tables = tables_of(network)
     truth = encode(a, b)
     tokens, margin = [], []
-    for start in range(0, a.shape[0], chunk):
+    for start in range(0, max(1, a.shape[0]), chunk):
         part = truth[start : start + chunk]
         fed = part.clone()
         if prefix is not None:
