@@ -3,7 +3,6 @@ import numpy as np
 from interp.certify_atlas import sample_pairs, template, training_cases
 from interp.certify_cells import (
     CARRY_OUT,
-    N_CLASSES,
     SINGLE,
     base_cells,
     children_count,
@@ -14,7 +13,9 @@ from interp.certify_cells import (
 from interp.certify_count import TOTAL, build_automaton, cell_masses, count_avoiding
 
 
-def random_leaves(column: int, query: int, seed: int, rounds: int = 4) -> np.ndarray:
+def random_leaves(
+    column: int, query: int, seed: int, rounds: int = 4, among: tuple[int, ...] = tuple(range(10))
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     cells, _ = base_cells(column, query)
     leaves = []
@@ -22,6 +23,7 @@ def random_leaves(column: int, query: int, seed: int, rounds: int = 4) -> np.nda
         counts = np.stack(
             [children_count(cells, np.full(len(cells), k), column) for k in range(10)], axis=1
         )
+        counts[:, [k for k in range(10) if k not in among]] = 0
         groups = np.where(counts > 0, rng.random(counts.shape), -1.0).argmax(axis=1)
         split = (rng.random(len(cells)) < 0.05) & (counts.max(axis=1) > 0)
         leaves.append(cells[~split])
@@ -46,8 +48,8 @@ def contains(cells: np.ndarray, options: np.ndarray) -> np.ndarray:
 
 def test_leaves_of_random_splits_partition_all_pairs():
     rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 10**10, (2, 40))
-    for column in (0, 1, 2, 5, 9, 10, 11):
+    a, b = rng.integers(0, 10**10, (2, 10))
+    for column in (0, 2, 10, 11):
         leaves = np.concatenate(
             [random_leaves(column, query, seed=query) for query in query_tokens(column)]
         )
@@ -80,12 +82,11 @@ def test_sampled_pairs_lie_in_their_cell_and_are_uniform():
 
 def test_counts_equal_enumeration_on_small_domains():
     rng = np.random.default_rng(5)
-    for trial in range(3):
+    for trial in range(2):
         column = int(rng.integers(1, 10))
-        leaves = random_leaves(column, int(rng.integers(10)), seed=trial)
-        other = random_leaves(min(column + 1, 9), 4, seed=trial + 50)
-        bad = leaves[rng.random(len(leaves)) < 0.1]
-        worse = other[rng.random(len(other)) < 0.1]
+        leaves = random_leaves(column, int(rng.integers(10)), seed=trial, among=(0, column))
+        other = random_leaves(min(column + 1, 9), 4, seed=trial + 50, among=(1, column - 1))
+        bad, worse = (part[rng.choice(len(part), 80)] for part in (leaves, other))
         free = [column, column - 1]
         fixed = rng.integers(0, 100, 10)
         allowed = np.zeros((10, 100), dtype=bool)
@@ -110,7 +111,6 @@ def test_counts_of_trivial_sets():
     single = everything.copy()
     single[0, 4] = SINGLE + 57
     assert count_avoiding([build_automaton(single)]) == TOTAL - cell_masses(single)[0]
-    assert N_CLASSES == members(0).shape[0]
 
 
 def test_templates_fix_what_the_cell_fixes():
