@@ -15,6 +15,7 @@ from train.progress import STATE
 from train.run import RUN, train_run
 from train.spec import RunSpec
 
+CONNECT_SECONDS = 10
 ATTEMPTS = 5
 """How often a lost worker is replaced before the sweep gives up."""
 
@@ -87,21 +88,29 @@ def _train_or_restart(job: Job) -> None:
 
 def _run_on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[Job]:
     try:
-        from distributed import Client  # pyright: ignore[reportMissingImports]
+        from distributed import Client, KilledWorker  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--scheduler needs Dask: pip install distributed") from error
+    if not jobs:
+        return
     try:
-        client = Client(scheduler, timeout="10s")
+        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}") from error
-    with client, joblib.parallel_config(backend="dask"):
-        pool = joblib.Parallel(return_as="generator_unordered")
-        for index, files in pool(
-            joblib.delayed(_train_away)(i, x.spec) for i, x in enumerate(jobs)
-        ):
-            for name, data in sorted(files.items(), key=lambda item: item[0] == RUN):
-                write_atomic(jobs[index].folder / name, data)
-            yield jobs[index]
+    with client:
+        try:
+            with joblib.parallel_config(backend="dask", client=client):
+                # One run a task: a batch of short runs would be lost together with its worker.
+                pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
+                results = pool(joblib.delayed(_train_away)(i, x.spec) for i, x in enumerate(jobs))
+            for index, files in results:
+                for name, data in sorted(files.items(), key=lambda item: item[0] == RUN):
+                    write_atomic(jobs[index].folder / name, data)
+                yield jobs[index]
+        except TimeoutError as error:
+            raise InputError(f"the scheduler at {scheduler} has no worker: start some") from error
+        except KilledWorker as error:
+            raise InputError(f"workers of {scheduler} died again and again: see their logs") from error
 
 
 def _train_away(index: int, spec: RunSpec) -> tuple[int, dict[str, bytes]]:
