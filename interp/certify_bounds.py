@@ -139,7 +139,8 @@ class Head:
         self.pairs = np.abs(pairs)
         self.raw_pairs = np.abs(raw[:, :, None] - raw[:, None, :]).reshape(d, -1)
         self.write_pairs = np.abs(self.W_out.matrix @ pairs)
-        self.sizes = (np.abs(raw)[:, :, None] + np.abs(raw)[:, None, :]).reshape(d, -1)
+        size = np.abs(raw) + (np.abs(raw).mean(axis=0) if self.layer else 0.0)
+        self.sizes = (size[:, :, None] + size[:, None, :]).reshape(d, -1)
         bias_size = np.abs(final_bias) @ np.abs(W_U)
         self.bias_sizes = bias_size[:, None] + bias_size[None, :]
 

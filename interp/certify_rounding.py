@@ -92,7 +92,7 @@ def normalise(
     """
     gain = params[f"{name}_w"]
     error = error + (error.mean(axis=-1, keepdims=True) if config.norm == "layer" else 0.0)
-    error = error + centring_error(x, config, unit)
+    error = error + centring_error(np.abs(x) + error, config, unit)
     c = centre(x, config)
     s = np.sqrt((c * c).mean(axis=-1, keepdims=True) + config.eps)
     spread = np.sqrt((error * error).mean(axis=-1, keepdims=True))

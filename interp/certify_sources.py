@@ -30,6 +30,11 @@ from model.task import (
     query_position,
 )
 
+OWN_FACTOR = 8
+"""How many roundings of the certifier count as one of the model's, see `certify_verdicts.REAL`."""
+UNDERFLOW = 34 * 2.0**-100
+"""Weight that can be lost to underflow: 34 sources, none above 2^-100."""
+
 
 @dataclass(frozen=True)
 class Hull:
@@ -99,6 +104,10 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
 
     axes = _principal_axes(contribution, column)
     contribution[..., :d] = contribution[..., :d] @ axes
+    farthest = np.abs(shifted[_allowed(column, query)]).max(axis=0)
+    # The certifier's own sums: 2 d + 20 roundings, of which OWN_FACTOR count as one of `unit`.
+    roundings = -(-(2 * d + 20) // OWN_FACTOR)
+    own = unit.gamma(roundings) * (np.abs(axes) @ (np.abs(axes).T @ farthest))
 
     boxes = [
         _class_boxes(_options(contribution, column, k), _options(error, column, k), k)
@@ -109,13 +118,13 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
         reference=reference,
         axes=axes,
         fixed=_fixed(contribution, column, query),
-        fixed_error=_fixed(error, column, query),
+        fixed_error=_fixed(error, column, query) + np.append(UNDERFLOW * farthest, 0.0),
         centre=centre,
         radius=radius,
         error=largest,
         weight_error=weight_error,
         resid=sources.resid[here, query],
-        resid_error=sources.resid_error[here, query],
+        resid_error=sources.resid_error[here, query] + own,
     )
 
 

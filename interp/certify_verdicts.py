@@ -6,9 +6,10 @@ import numpy as np
 
 from interp.certify_bounds import HUGE, Box, Head, Margins
 from interp.certify_rounding import Roundoff
+from interp.certify_sources import OWN_FACTOR
 
 FLOAT32 = Roundoff(2.0**-24)
-REAL = Roundoff(8 * 2.0**-53)
+REAL = Roundoff(OWN_FACTOR * 2.0**-53)
 """Unit roundoff that stands for the certifier's own float64: 8 times, because each of its results
 passes at most 8 times as many roundings as the model's (counted in docs/certification.md)."""
 OWN_SHARE = REAL.u / FLOAT32.u

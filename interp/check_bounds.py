@@ -114,7 +114,11 @@ class Checker:
         """Normalise."""
         gain, bias = self.gain(name)
         c = x.value - mean(x.value) if self.layer else x.value
-        error = x.error + (mean(x.error) if self.layer else 0.0) + self.centring(np.abs(x.value))
+        error = (
+            x.error
+            + (mean(x.error) if self.layer else 0.0)
+            + self.centring(np.abs(x.value) + x.error + (mean(x.error) if self.layer else 0.0))
+        )
         s = np.sqrt(mean(c * c) + self.eps)
         low = np.where(s > rms(error), s - rms(error), np.nan)
         moved = error / low + np.abs(c) * rms(error) / (s * low)
@@ -146,15 +150,18 @@ class Checker:
         value = self.ov.value[: here + 1] - reference
         moved = relative * np.abs(value) + (1 + relative) * self.ov.error[: here + 1]
         w = weight[..., None]
+        largest = np.abs(value[possible]).max(axis=0)
+        own = gamma(-(-(2 * d + 20) // 8)) * (np.abs(axes) @ (np.abs(axes).T @ largest))
         table = np.concatenate([w * (value @ axes), w, w * moved, w * relative], axis=-1)
         fixed = table[10, 10] + table[21, 11]
         if column == 11:
             fixed = fixed + table[here, query]
+        fixed = fixed + np.concatenate([np.zeros(d), [0.0], 34 * 2.0**-100 * largest, [0.0]])
         options = []
         for group in range(10):
             rows = table[9 - group, LEFT] + table[20 - group, RIGHT]
             options.append(rows + table[22 + group, TOTAL % 10] if group < column else rows)
-        stream = Approx(self.x.value[here, query], self.x.error[here, query])
+        stream = Approx(self.x.value[here, query], self.x.error[here, query] + own)
         return Hull(options, fixed, stream, reference, axes, float(worst))
 
     def margins(
@@ -227,6 +234,7 @@ class Checker:
             f_size = np.abs(f) + shift
             out = out + gamma(2) * (f_size + out)
             both = np.abs(gain)[:, None] * (np.abs(head[:, [truth]]) + np.abs(head[:, others]))
+            both = both + both.mean(axis=0) if self.layer else both
             last = gamma(2 * d + 8 + LIBRARY)
             rounding = out @ np.abs(pull) + last * ((f_size + out) @ both)
             if self.layer:
