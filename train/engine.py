@@ -107,13 +107,22 @@ def make_engine(
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}: it must be 0 to 2^63 - 1")
+    check_device(device)
+    if reference or device == "cuda" or not fused_supports(model):
+        return ReferenceEngine(model, config, seed, device=device, cases=cases)
+    return FusedEngine(model, config, seed, cases=cases)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: Neither cpu nor cuda, or cuda without a GPU.
+    """
     if device not in ("cpu", "cuda"):
         raise InputError(f"device is {device!r}: it must be cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda was asked for, but PyTorch sees no GPU: use --device cpu")
-    if reference or device == "cuda" or not fused_supports(model):
-        return ReferenceEngine(model, config, seed, device=device, cases=cases)
-    return FusedEngine(model, config, seed, cases=cases)
 
 
 def fused_supports(model: ModelConfig) -> bool:

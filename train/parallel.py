@@ -110,7 +110,9 @@ def _run_on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[Job]:
         except TimeoutError as error:
             raise InputError(f"the scheduler at {scheduler} has no worker: start some") from error
         except KilledWorker as error:
-            raise InputError(f"workers of {scheduler} died again and again: see their logs") from error
+            raise InputError(
+                f"workers of {scheduler} die again and again: see their logs"
+            ) from error
 
 
 def _train_away(index: int, spec: RunSpec) -> tuple[int, dict[str, bytes]]:

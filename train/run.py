@@ -19,7 +19,7 @@ from model.atomic import write_atomic
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
 from train.cases import read_cases
 from train.engine import make_engine, unflatten
-from train.progress import Progress, begin, place_boundaries, resume, save_progress
+from train.progress import Boundaries, Progress, begin, place_boundaries, resume, save_progress
 from train.schedule import LR, schedule
 from train.spec import RunSpec
 from train.validation import Score, count_test_errors, validate
@@ -79,22 +79,9 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
     saved = time.monotonic()
     boundaries = place_boundaries(spec)
     losses: list[np.ndarray] = []
-    while progress.status == "running":
-        step = progress.state.step
-        if step in boundaries.snapshots and step not in progress.snapshot_steps:
-            progress.snapshot_steps.append(step)
-            progress.snapshots.append(progress.state.params.copy())
-        if step >= spec.train.steps:
-            progress.status = "finished"
-            break
-        stop = min(b for b in boundaries.all if b > step)
-        losses.append(engine.run(progress.state, stop - step))
-        if not np.isfinite(losses[-1]).all():
-            progress.state.step = step + int(np.argmax(~np.isfinite(losses[-1]))) + 1
-            progress.status = "diverged"
-        elif stop in boundaries.rows:
-            log_row(progress, spec, float(np.concatenate(losses).mean()))
-            losses = []
+    while (stop := find_next_stop(progress, spec, boundaries)) is not None:
+        losses.append(engine.run(progress.state, stop - progress.state.step))
+        if close_stretch(progress, spec, boundaries, losses):
             if report:
                 report(progress.rows[-1])
             if _is_stuck(progress, spec):
@@ -104,6 +91,46 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
                 saved = time.monotonic()
     export(progress, spec, folder, engine.name)
     return RunResult(progress.status, progress.state.step, progress.best_row, folder)
+
+
+def find_next_stop(progress: Progress, spec: RunSpec, boundaries: Boundaries) -> int | None:
+    """Keep the snapshot that is due; give the step to train to, or None where the run has ended."""
+    if progress.status != "running":
+        return None
+    step = progress.state.step
+    if step in boundaries.snapshots and step not in progress.snapshot_steps:
+        progress.snapshot_steps.append(step)
+        progress.snapshots.append(progress.state.params.copy())
+    if step >= spec.train.steps:
+        progress.status = "finished"
+        return None
+    return min(b for b in boundaries.all if b > step)
+
+
+def close_stretch(
+    progress: Progress, spec: RunSpec, boundaries: Boundaries, losses: list[np.ndarray]
+) -> bool:
+    """Judge the steps just taken: a run diverges here, or gets its row of the log.
+
+    Args:
+        progress: The run, standing at a boundary.
+        spec: Its specification.
+        boundaries: Its boundaries.
+        losses: Losses since the last row, a piece a stretch; emptied when a row is written.
+
+    Returns:
+        Whether a row was written.
+    """
+    finite = np.isfinite(losses[-1])
+    if not finite.all():
+        progress.state.step += int(np.argmax(~finite)) + 1 - len(finite)
+        progress.status = "diverged"
+        return False
+    if progress.state.step not in boundaries.rows:
+        return False
+    log_row(progress, spec, float(np.concatenate(losses).mean()))
+    losses.clear()
+    return True
 
 
 def _is_stuck(progress: Progress, spec: RunSpec) -> bool:

@@ -21,7 +21,9 @@ from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
 from train.__main__ import UNCHANGED, ModelOverrides, read_stop_rule
+from train.batched_sweep import train_together
 from train.config import PUBLISHED, TrainConfig
+from train.engine import check_device
 from train.parallel import Job, run_jobs
 from train.run import GROKKED, RUN
 from train.spec import RunSpec
@@ -100,6 +102,7 @@ def run_sweep(
     workers: int = 2,
     scheduler: str | None = None,
     report: Callable[[pd.DataFrame], None] | None = None,
+    advance: Callable[[float], None] | None = None,
 ) -> pd.DataFrame:
     """Train every specification and keep one table of the results.
 
@@ -112,12 +115,14 @@ def run_sweep(
         workers: Processes on this machine.
         scheduler: Address of a Dask scheduler, tcp://HOST:PORT, instead of local processes.
         report: Called with the table whenever a run ends.
+        advance: On a GPU, where all runs go on together, called with how many runs' worth of steps
+            have been taken.
 
     Returns:
         One row a run, in the order of `specs`.
 
     Raises:
-        InputError: The store cannot be written, or the scheduler not reached.
+        InputError: The store cannot be written, the scheduler not reached, or there is no GPU.
     """
     jobs = [Job(spec, folder / f"s{spec.seed}") for spec in specs]
     rows: dict[int, dict[str, Any]] = {}
@@ -134,7 +139,15 @@ def run_sweep(
 
     if report and rows:
         report(table())
-    for job in run_jobs(pending, workers=workers, scheduler=scheduler):
+    if specs[0].device == "cuda":
+        ended = train_together(
+            pending,
+            device="cuda",
+            report=lambda share: advance(len(jobs) - len(pending) + share) if advance else None,
+        )
+    else:
+        ended = run_jobs(pending, workers=workers, scheduler=scheduler)
+    for job in ended:
         result = read_result(job.folder, job.spec)
         if result is None:
             raise InputError(f"{job.folder} was removed while the sweep ran: start it again")
@@ -213,6 +226,7 @@ def sweep(
     stop: tuple[str, ...] = (),
     workers: int = 2,
     scheduler: str | None = None,
+    device: str = "cpu",
     out: Path | None = None,
 ) -> None:
     """Train many seeds of one recipe; the same command again resumes an interrupted sweep.
@@ -226,12 +240,16 @@ def sweep(
         stop: End a run where its loss is too high, as STEP:LOSS (off by default).
         workers: Processes on this machine.
         scheduler: Dask scheduler, tcp://HOST:PORT, whose workers train instead.
+        device: cpu, or cuda to train all seeds at once in one program on a GPU.
         out: The store; by default runs/sweep-PRESET.
     """
+    check_device(device)
+    if device == "cuda" and scheduler is not None:
+        raise InputError("--scheduler trains on the CPUs of its workers: leave out --device cuda")
     shape = model.apply(look_up_preset(preset))
     rule = read_stop_rule(stop)
     specs = [
-        RunSpec(model=shape, train=config, seed=seed, every=every, stop_rule=rule)
+        RunSpec(model=shape, train=config, seed=seed, every=every, device=device, stop_rule=rule)
         for seed in read_seeds(seeds)
     ]
     folder = out or Path("runs") / f"sweep-{preset}"
@@ -245,7 +263,14 @@ def watch_sweep(
 ) -> pd.DataFrame:
     """Run a sweep with a table that fills as runs end, and the time left."""
     with SweepView(folder.name, len(specs), show_table) as view:
-        table = run_sweep(specs, folder, workers=workers, scheduler=scheduler, report=view.update)
+        table = run_sweep(
+            specs,
+            folder,
+            workers=workers,
+            scheduler=scheduler,
+            report=view.update,
+            advance=view.advance,
+        )
     console.print(show_table(table, folder.name))
     return table
 

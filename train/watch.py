@@ -41,3 +41,7 @@ class SweepView:
         """Show the table so far."""
         self.bar.update(self.task, completed=len(table))
         self.live.update(Group(self.draw(table, self.name), self.bar))
+
+    def advance(self, runs: float) -> None:
+        """Show how many runs' worth of steps have been taken, where all go on together."""
+        self.bar.update(self.task, completed=runs)

@@ -1,0 +1,195 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+
+from model.checkpoint import trajectory_steps
+from model.config import PRESETS
+from model.errors import InputError
+from train import batched_sweep, run
+from train.batched import BatchedEngine
+from train.batched_sweep import train_together
+from train.config import TrainConfig
+from train.parallel import Job
+from train.progress import STATE
+from train.run import train_run
+from train.spec import RunSpec
+from train.sweep import main, read_result, tabulate_result
+
+# Parameters large enough for gradients well above rounding, which Adam would blow up.
+CONFIG = TrainConfig(
+    steps=24, batch=16, warmup=10, phase_1=6, phase_2=12, token_std=0.3, position_std=0.3
+)
+SPEC = RunSpec(model=PRESETS["262p"], train=CONFIG, seed=0, every=8)
+FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch) -> None:
+    monkeypatch.setattr("train.validation.N_HARD", 500)
+    monkeypatch.setattr("train.run.N_TEST", 500)
+
+
+def jobs_in(folder: Path, seeds=(4, 7), spec: RunSpec = SPEC) -> list[Job]:
+    return [Job(dataclasses.replace(spec, seed=seed), folder / f"s{seed}") for seed in seeds]
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(step: int, monkeypatch) -> None:
+    """The process dies in the first stretch that starts at `step` or later."""
+    whole = BatchedEngine.run
+
+    def run_until(self, states, n_steps):
+        if states[0].step >= step:
+            raise Killed
+        return whole(self, states, n_steps)
+
+    monkeypatch.setattr(BatchedEngine, "run", run_until)
+
+
+def test_every_run_is_as_it_is_alone(tmp_path) -> None:
+    shares: list[float] = []
+    together = list(train_together(jobs_in(tmp_path), device="cpu", report=shares.append))
+    assert [job.spec.seed for job in together] == [4, 7]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 2)
+    for job in together:
+        alone = tmp_path / "alone" / job.folder.name
+        train_run(dataclasses.replace(job.spec, reference=True), alone)
+        assert sorted(path.name for path in job.folder.iterdir()) == sorted(FILES)
+        assert sorted(path.name for path in alone.iterdir()) == sorted(FILES)
+        ours, theirs = (pd.read_csv(x / "log.csv") for x in (job.folder, alone))
+        assert list(ours.columns) == list(theirs.columns)
+        assert ours["step"].tolist() == theirs["step"].tolist() == [8, 16, 24]
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], atol=1e-4)
+        np.testing.assert_allclose(ours["lr"], theirs["lr"])
+        assert trajectory_steps(job.folder) == trajectory_steps(alone)
+        one, two = (
+            safetensors.torch.load_file(x / "trajectory.safetensors") for x in (job.folder, alone)
+        )
+        assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+        result = read_result(job.folder, job.spec)
+        assert result is not None
+        row = tabulate_result(result)
+        assert (row["status"], row["last_step"], row["engine"]) == ("finished", 24, "batched")
+
+
+def test_an_interrupted_sweep_ends_with_the_same_files(tmp_path, monkeypatch) -> None:
+    list(train_together(jobs_in(tmp_path / "whole"), device="cpu"))
+    monkeypatch.setattr(batched_sweep, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(batched_sweep, "SAVE_SHARE", 1e9)
+    with monkeypatch.context() as patch:
+        kill_after(16, patch)
+        with pytest.raises(Killed):
+            list(train_together(jobs_in(tmp_path / "parts"), device="cpu"))
+    saved = [json.loads(read_state(job)["progress"])["step"] for job in jobs_in(tmp_path / "parts")]
+    assert saved == [16, 16]
+    list(train_together(jobs_in(tmp_path / "parts"), device="cpu"))
+    assert_same(tmp_path, "whole", "parts")
+
+
+def read_state(job: Job) -> dict[str, str]:
+    with safetensors.safe_open(str(job.folder / STATE), framework="np") as file:
+        return file.metadata()
+
+
+def assert_same(folder: Path, one: str, two: str) -> None:
+    """Batches of another size round otherwise, so weights agree closely and not bit for bit."""
+    for seed in (4, 7):
+        first, second = (folder / x / f"s{seed}" for x in (one, two))
+        ours, theirs = (pd.read_csv(x / "log.csv") for x in (first, second))
+        assert ours["step"].tolist() == theirs["step"].tolist()
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], atol=1e-4)
+        assert trajectory_steps(first) == trajectory_steps(second)
+
+
+def test_a_run_that_is_behind_catches_up_and_joins(tmp_path, monkeypatch) -> None:
+    list(train_together(jobs_in(tmp_path / "whole"), device="cpu"))
+    monkeypatch.setattr(batched_sweep, "SAVE_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        kill_after(8, patch)
+        with pytest.raises(Killed):
+            list(train_together(jobs_in(tmp_path / "parts"), device="cpu"))
+    (tmp_path / "parts" / "s7" / STATE).write_bytes(b"damaged")
+    batches: list[tuple[int, int]] = []
+    whole = BatchedEngine.run
+
+    def watch(self, states, n_steps):
+        batches.append((states[0].step, len(states)))
+        return whole(self, states, n_steps)
+
+    monkeypatch.setattr(BatchedEngine, "run", watch)
+    list(train_together(jobs_in(tmp_path / "parts"), device="cpu"))
+    assert all(n == (1 if step < 8 else 2) for step, n in batches)
+    assert batches[0] == (0, 1)
+    assert (8, 2) in batches
+    assert_same(tmp_path, "whole", "parts")
+
+
+def test_a_diverged_and_a_stopped_run_leave_the_batch(tmp_path, monkeypatch) -> None:
+    rule = dataclasses.replace(SPEC, stop_rule=((8, 0.0),))
+    assert len(list(train_together(jobs_in(tmp_path / "stopped", spec=rule), device="cpu"))) == 2
+    assert json.loads((tmp_path / "stopped" / "s4" / "run.json").read_text())["step"] == 8
+    whole = BatchedEngine.run
+
+    def spoil(self, states, n_steps):
+        losses = whole(self, states, n_steps)
+        if len(states) == 2:
+            losses[0, 0] = np.nan
+        return losses
+
+    monkeypatch.setattr(BatchedEngine, "run", spoil)
+    ended = list(train_together(jobs_in(tmp_path / "wild"), device="cpu"))
+    results = [json.loads((job.folder / run.RUN).read_text()) for job in ended]
+    assert [(x["status"], x["step"]) for x in results] == [("diverged", 1), ("finished", 24)]
+
+
+def test_recipes_that_need_a_run_to_be_alone_are_refused(tmp_path) -> None:
+    restarting = dataclasses.replace(CONFIG, restarts=2, restart_step=8)
+    mixed = [Job(SPEC, tmp_path / "a"), Job(dataclasses.replace(SPEC, every=4), tmp_path / "b")]
+    for jobs, message in (
+        (jobs_in(tmp_path, spec=dataclasses.replace(SPEC, train=restarting)), "no restarts"),
+        (mixed, "one recipe"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(train_together(jobs, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--device cuda", "PyTorch sees no GPU"),
+        ("--device tpu", "device is 'tpu'"),
+    ],
+)
+def test_a_sweep_without_its_device_is_one_clear_line(
+    tmp_path, capsys, monkeypatch, words: str, message: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([*words.split(), "--seeds", "0", "--out", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_sweep_command_trains_together_on_a_gpu(tmp_path, monkeypatch) -> None:
+    def on_the_cpu(jobs, *, device, report):
+        assert device == "cuda"
+        return train_together(jobs, device="cpu", report=report)
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("train.sweep.train_together", on_the_cpu)
+    words = "--preset 262p --seeds 4 7 --steps 8 --batch 16 --every 8 --device cuda --out"
+    for _ in range(2):
+        assert main([*words.split(), str(tmp_path / "x")]) == 0
+    table = pd.read_csv(tmp_path / "x" / "sweep.csv")
+    assert table["engine"].tolist() == ["batched", "batched"]
+    assert main([*words.split(), str(tmp_path / "y"), "--scheduler", "tcp://127.0.0.1:9"]) == 2
