@@ -222,7 +222,8 @@ def _check_witnesses(
     a, b = rows[:, 2], rows[:, 3]
     _require(bool(((rows[:, 2:] >= 0) & (rows[:, 2:] < 10**10)).all()), "a witness is no pair")
     carry = np.zeros(len(rows), dtype=np.int64)
-    cells = np.array([wrong[int(tree), int(leaf)] for tree, leaf, _, _ in rows]).reshape(-1, 10)
+    found = [wrong[int(tree), int(leaf)] for tree, leaf, _, _ in rows]
+    cells = np.array(found, dtype=np.int64).reshape(-1, 10)
     masks = np.array(sets.rows)
     for k in range(10):
         x, y = a // 10**k % 10, b // 10**k % 10
