@@ -166,6 +166,7 @@ def _summary(specs: Sequence[RunSpec], table: pd.DataFrame) -> dict[str, Any]:
     grokked = int((table["best_exact"] > GROKKED).sum())
     return {
         "seeds": [spec.seed for spec in specs],
+        "first_command": specs[0].command(),
         "spec": {key: value for key, value in shared.items() if key != "seed"},
         "n_params": specs[0].model.n_params,
         "grokked": grokked,
