@@ -106,7 +106,7 @@ def run_repair(
         checkpoint: Where to start.
         folder: The store: a folder for each round with its cases.csv and runs, and repair.csv.
         config: Fine-tuning of one round.
-        seeds: Seeds of each round.
+        seeds: Seeds of the first round; later rounds shift them on, so that none is repeated.
         rounds: When to give up.
         workers: Processes.
 
@@ -122,12 +122,13 @@ def run_repair(
         cases = store / "cases.csv"
         write_atomic(cases, write_cases(draw_cases(best.certificate)))
         model = read_checkpoint(best.checkpoint).model.config
+        fresh = [seed + (number - 1) * (max(seeds) + 1) for seed in seeds]
         specs = [
             RunSpec(model=model, train=config, seed=s, parent=best.checkpoint, cases=str(cases))
-            for s in seeds
+            for s in fresh
         ]
         watch_sweep(specs, store, workers=workers)
-        for seed in seeds:
+        for seed in fresh:
             standing = assess(str(store / f"s{seed}"))
             rows.append(tabulate_standing(standing, number, seed))
             if standing.unproved < best.unproved:
@@ -152,7 +153,7 @@ def repair(
     Args:
         checkpoint: Where to start: shipped name, folder, or published .pt file.
         config: Changes to the fine-tuning of a round.
-        seeds: Seeds of each round, numbers and ranges.
+        seeds: Seeds of the first round, numbers and ranges; later rounds shift them on.
         rounds: How many rounds to try.
         workers: Processes on this machine.
         out: The store; by default runs/CHECKPOINT-repair.
