@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from train.progress import STATE
 from train.run import train_run
 from train.spec import RunSpec
 from train.sweep import main, read_result, tabulate_result
+from train.validation import validation_pairs
 
 # Parameters large enough for gradients well above rounding, which Adam would blow up.
 CONFIG = TrainConfig(
@@ -29,9 +31,12 @@ FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "traje
 
 
 @pytest.fixture(autouse=True)
-def few_pairs(monkeypatch) -> None:
+def few_pairs(monkeypatch) -> Iterator[None]:
+    validation_pairs.cache_clear()
     monkeypatch.setattr("train.validation.N_HARD", 500)
     monkeypatch.setattr("train.run.N_TEST", 500)
+    yield
+    validation_pairs.cache_clear()
 
 
 def jobs_in(folder: Path, seeds=(4, 7), spec: RunSpec = SPEC) -> list[Job]:

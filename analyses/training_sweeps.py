@@ -1,0 +1,213 @@
+"""The sweeps that the training tables are made of: which runs, where they are kept, how they rate.
+
+A sweep serves every table that needs it: its runs lie in RUNS/sweep-NAME and are resumed, its rows
+are added to OUT/sweeps/NAME.csv, beside NAME.json with the recipe.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import fisher_exact
+
+from analyses.training_published import STEPS, PublishedRate
+from interp.output import save_json, save_table
+from model.config import preset as look_up_preset
+from model.errors import InputError
+from model.intervals import clopper_pearson
+from train.config import PUBLISHED, TrainConfig
+from train.run import GROKKED
+from train.spec import RunSpec
+from train.sweep import watch_sweep
+
+RESTARTS = TrainConfig(
+    steps=600_000,
+    batch=128,
+    min_lr_ratio=0.02,
+    phase_1=0,
+    phase_2=0,
+    carry_heavy=0.8,
+    fade_start=200_000,
+    fade_stop=400_000,
+    restarts=20,
+    restart_step=60_000,
+    restart_loss=0.3,
+    token_std=0.3,
+    position_std=0.1,
+)
+"""Our recipe: small batches, carry-heavy pairs from the start, and starting over when stuck."""
+TRIAL_ROWS = 10
+"""Rows of a log in a sweep of scaled length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all tables of one command share.
+
+    Attributes:
+        out: Where tables go.
+        runs: Where runs are kept.
+        seeds: Seeds instead of each sweep's own; empty for these.
+        scale: Length of every run as a share of the stated one.
+        workers: Processes.
+        base: Checkpoint that Table 5 starts from.
+    """
+
+    out: Path
+    runs: Path
+    seeds: tuple[int, ...] = ()
+    scale: float = 1.0
+    workers: int = 2
+    base: str = "311p-base"
+
+    @property
+    def suffix(self) -> str:
+        """Tells the stores of scaled runs from those of whole ones."""
+        return "" if self.scale == 1 else f"-x{self.scale:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One sweep.
+
+    Attributes:
+        preset: The shape.
+        recipe: Name of the recipe: "published" or "restarts".
+        train: The recipe.
+        seeds: Its seeds.
+        every: Steps between two rows of a log.
+    """
+
+    preset: str
+    recipe: str
+    train: TrainConfig
+    seeds: tuple[int, ...]
+    every: int = 1_000
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"{self.preset}-{self.recipe}"
+
+
+def plan_published(preset: str, seeds: Iterable[int]) -> Plan:
+    """Plan a sweep by the published recipe, as long as the write-ups trained that shape."""
+    train = dataclasses.replace(PUBLISHED, steps=STEPS[preset])
+    return Plan(preset=preset, recipe="published", train=train, seeds=tuple(seeds))
+
+
+def plan_restarts(preset: str, seeds: Iterable[int]) -> Plan:
+    """Plan a sweep by our recipe."""
+    return Plan(preset=preset, recipe="restarts", train=RESTARTS, seeds=tuple(seeds), every=5_000)
+
+
+def scale_train(train: TrainConfig, scale: float) -> TrainConfig:
+    """Shorten a recipe with all its phases, for a trial."""
+    if scale == 1:
+        return train
+    names = ("steps", "warmup", "phase_1", "phase_2", "fade_start", "fade_stop", "restart_step")
+    short = {name: max(1, round(getattr(train, name) * scale)) for name in names}
+    return dataclasses.replace(train, **short)
+
+
+def list_specs(plan: Plan, settings: Settings) -> list[RunSpec]:
+    """Specify every run of a plan."""
+    train, every = scale_train(plan.train, settings.scale), plan.every
+    if settings.scale != 1:
+        every = max(1, train.steps // TRIAL_ROWS)
+        train = dataclasses.replace(train, restart_step=every)
+    return [
+        RunSpec(model=look_up_preset(plan.preset), train=train, seed=seed, every=every)
+        for seed in settings.seeds or plan.seeds
+    ]
+
+
+def run_plan(plan: Plan, settings: Settings) -> pd.DataFrame:
+    """Run or resume a sweep, add its rows to the results, and give them back."""
+    specs = list_specs(plan, settings)
+    store = find_store(plan, settings)
+    table = watch_sweep(specs, store, workers=settings.workers)
+    summary = json.loads((store / "sweep.json").read_text())
+    keep_rows(table, summary, settings.out / "sweeps" / f"{plan.name}.csv")
+    return table
+
+
+def find_store(plan: Plan, settings: Settings) -> Path:
+    """Name the folder that keeps the runs of a plan."""
+    return settings.runs / f"sweep-{plan.name}{settings.suffix}"
+
+
+def keep_rows(table: pd.DataFrame, summary: dict[str, Any], path: Path) -> None:
+    """Write a sweep's rows and summary, together with the other seeds that are there already.
+
+    Rows of another recipe are replaced. The two files are what `train.sweep` leaves.
+
+    Raises:
+        InputError: The rows that are there cannot be read.
+    """
+    beside = path.with_suffix(".json")
+    if path.exists() and beside.exists():
+        try:
+            same = json.loads(beside.read_text())["spec"] == summary["spec"]
+            rows = pd.read_csv(path)
+            others = rows[~rows["seed"].isin(table["seed"])]
+        except (ValueError, KeyError, OSError) as error:
+            raise InputError(f"{path} is damaged: delete it and {beside.name}") from error
+        if same and len(others):
+            table = pd.concat([others, table]).sort_values("seed", kind="stable")
+    grokked = count_above(table["best_exact"])
+    counts = {
+        "seeds": table["seed"].tolist(),
+        "grokked": grokked,
+        "runs": len(table),
+        "rate": grokked / len(table),
+        "interval_95": clopper_pearson(grokked, len(table)),
+    }
+    save_table(table, path)
+    save_json({**summary, **counts}, beside)
+
+
+def count_above(values: Iterable[float], level: float = GROKKED) -> int:
+    """Count the values above a level."""
+    return int(sum(value > level for value in values))
+
+
+def rate(grokked: int, runs: int, prefix: str = "") -> dict[str, Any]:
+    """Give a count, its rate and the rate's 95 % interval as columns."""
+    low, high = clopper_pearson(grokked, runs)
+    names = ("grokked", "runs", "rate", "low", "high")
+    values = (grokked, runs, grokked / runs, low, high)
+    return {prefix + name: value for name, value in zip(names, values, strict=True)}
+
+
+def compare_rate(table: pd.DataFrame, published: PublishedRate | None) -> dict[str, Any]:
+    """Give our rate beside the published one, with Fisher's exact test of their difference."""
+    ours = rate(count_above(table["best_exact"]), len(table))
+    ours["best"] = float(table["best_exact"].max())
+    if published is None:
+        return ours
+    theirs = rate(published.grokked, published.runs, "published_")
+    return {
+        **ours,
+        **theirs,
+        "published_best": published.best,
+        "p_value": p_value_between(
+            (ours["grokked"], ours["runs"]), (published.grokked, published.runs)
+        ),
+    }
+
+
+def p_value_between(one: Sequence[int], two: Sequence[int]) -> float:
+    """Compute the p-value of Fisher's exact test between two counts, each (events, trials)."""
+    return float(fisher_exact([[k, n - k] for k, n in (one, two)])[1])
+
+
+def examples_drawn(table: pd.DataFrame, train: TrainConfig) -> np.ndarray:
+    """Count the pairs that each run was trained on, those of abandoned attempts included."""
+    steps = table["last_step"] + (table["attempts"] - 1) * train.restart_step
+    return (steps * train.batch).to_numpy()
