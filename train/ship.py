@@ -78,7 +78,7 @@ def write_card(name: str, card: dict[str, Any]) -> str:
         "they give these weights again on the same machine and versions.",
         "",
         "```",
-        *(step.get("command", f"# from {step.get('checkpoint')}") for step in card["lineage"]),
+        *(_say_step(step) for step in card["lineage"]),
         "```",
         "",
         f"Chosen at step {card['best']['step']:.0f} of the last one, by errors on uniform and hard "
@@ -92,6 +92,13 @@ def write_card(name: str, card: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _say_step(step: dict[str, Any]) -> str:
+    """Write one ancestor: its command, or what was done to which checkpoint."""
+    if "command" in step:
+        return step["command"]
+    return f"# from {step.get('checkpoint')}: {step.get('operation', 'as it is')}"
 
 
 def ship(
