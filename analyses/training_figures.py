@@ -26,7 +26,8 @@ def plot_seeds(table: pd.DataFrame) -> Figure:
             axis.set_xticks(
                 range(len(rows)), labels, rotation=90, fontsize=4 + 2 * (len(rows) < 20)
             )
-            axis.set_title(f"{source}: {len(rows)} seeds")
+            noun = "seeds" if source == "ours" else "seeds named"
+            axis.set_title(f"{source}: {len(rows)} {noun}")
             axis.set_xlabel("seed")
         axes[0].set_ylabel("best validation exact match")
         axes[0].set_ylim(0, 1.02)
