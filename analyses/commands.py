@@ -29,9 +29,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("interp.failure_diff", "one sum against its controls, column by column"),
     "certify": ("interp.certify", "right pairs out of all 10^20, proved"),
     "check": ("interp.check_certificate", "re-verify a certificate from the files alone"),
+    "certified": ("analyses.certified", "certificates beside the checkpoints"),
     "claims": ("analyses.claims", "the write-ups' statements, checked"),
     "compression": ("analyses.compression", "ranks that cannot be trained, reached and fine-tuned"),
+    "training-tables": (
+        "analyses.training_tables",
+        "the write-ups' training tables, trained again",
+    ),
+    "smallest": ("analyses.smallest", "how small a network can be and still be always right"),
     "repair": ("analyses.repair", "certify, train on what fails, certify again"),
+    "algorithm": ("analyses.algorithm", "rival executable hypotheses, and the winner as a program"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }
 """Name of each subcommand: its module, whose main(argv) is called, and what it is for."""
