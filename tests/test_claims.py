@@ -122,7 +122,8 @@ def test_a_clean_checkpoint_refutes_the_limit_and_a_wrong_one_does_not(tmp_path,
     adder = handbuilt_adder()
     save(tmp_path / "clean", adder, {})
     save(tmp_path / "wrong", random_adder(PRESETS["262p"]), {})
-    world = read_world([str(tmp_path / "clean"), str(tmp_path / "wrong")], pairs=1_000)
+    folders = [str(tmp_path / "clean"), str(tmp_path / "wrong")]
+    world = read_world(folders, pairs=1_000, results=tmp_path / "none")
     size = {"n_params": adder.config.n_params, "d_model": adder.config.d_model}
     claim = Claim("test", "", "no adder of that size is right", "fundamental_limit", size)
     row = check(world, [claim]).iloc[0]
