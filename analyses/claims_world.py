@@ -16,7 +16,8 @@ from model.errors import InputError
 from model.evaluation import Evaluation, evaluate, uniform_chunks
 from model.task import OFFICIAL_SEEDS, official_split
 from train.config import PUBLISHED
-from train.run import GROKKED, LOG
+from train.progress import LOG
+from train.run import GROKKED
 
 RESULTS = Path(__file__).resolve().parent / "results"
 UNIFORM_SEED = 6

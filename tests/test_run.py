@@ -92,6 +92,8 @@ def test_a_killed_process_resumes(tmp_path) -> None:
     assert content["step"] >= 1_000
     assert content["rows"][-1]["step"] == content["step"]
     assert np.isfinite(params).all()
+    log = pd.read_csv(tmp_path / "run" / "log.csv")
+    assert log["step"].iloc[-1] >= content["step"]
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 

@@ -17,7 +17,8 @@ from model.cli import console, run_command
 from model.errors import InputError
 from train.__main__ import read_stop_rule
 from train.config import TrainConfig
-from train.run import CASES, LOG
+from train.progress import LOG
+from train.run import CASES
 from train.spec import FINETUNE, RunSpec
 from train.sweep import read_seeds, watch_sweep
 

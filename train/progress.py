@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
@@ -16,7 +17,7 @@ from model.errors import InputError
 from train.engine import State, fresh_state, state_from
 from train.spec import RunSpec
 
-STATE = "state.safetensors"
+STATE, LOG = "state.safetensors", "log.csv"
 ATTEMPT_STRIDE = 1_000_003
 """Distance between the initial seeds of a run's attempts."""
 
@@ -83,7 +84,8 @@ def begin(spec: RunSpec, attempt: int = 0) -> Progress:
 
 
 def save_progress(progress: Progress, spec: RunSpec, folder: Path) -> None:
-    """Write everything that resuming needs, atomically."""
+    """Write log.csv, and then everything that resuming needs, each atomically."""
+    write_atomic(folder / LOG, pd.DataFrame(progress.rows).to_csv(index=False))
     state = progress.state
     arrays = {
         "params": state.params,

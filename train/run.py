@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
@@ -24,7 +23,7 @@ from train.schedule import LR, schedule
 from train.spec import RunSpec
 from train.validation import Score, count_test_errors, validate
 
-LOG, RUN, CASES = "log.csv", "run.json", "cases.csv"
+RUN, CASES = "run.json", "cases.csv"
 SAVE_SECONDS = 5.0
 N_TEST = 100_000
 GROKKED = 0.9
@@ -158,10 +157,9 @@ def _score(row: dict[str, float | int]) -> Score:
 
 
 def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None:
-    """Write checkpoint, log, trajectory and run.json of an ended run, the state last."""
+    """Write checkpoint, trajectory and run.json of an ended run, log and state last."""
     if spec.cases:
         write_atomic(folder / CASES, Path(spec.cases).read_bytes())
-    write_atomic(folder / LOG, pd.DataFrame(progress.rows).to_csv(index=False))
     _write_trajectory(progress, spec, folder)
     result: dict[str, Any] = {
         "status": progress.status,

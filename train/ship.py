@@ -18,7 +18,8 @@ from model.cli import console, run_command
 from model.decode import decode
 from model.intervals import clopper_pearson
 from model.task import hard_pairs
-from train.run import CASES, LOG
+from train.progress import LOG
+from train.run import CASES
 from train.validation import count_test_errors
 
 UNIFORM_SEED, STRATIFIED_SEED = 20_260_001, 20_260_002
