@@ -6,6 +6,9 @@ import pandas as pd
 from analyses.hypotheses import HYPOTHESES, Fit, cell
 from analyses.local_answers import PREFIXES, Contexts
 
+LEAST_LEAD = 0.01
+"""By how much of all contexts an account must beat every baseline."""
+
 
 def fit_all(contexts: Contexts) -> dict[str, Fit]:
     """Fit every account to answers."""
@@ -56,7 +59,10 @@ def score_agreement(
 
 
 def choose_winner(table: pd.DataFrame, boot: dict[str, np.ndarray]) -> dict[str, object]:
-    """Name the account that agrees best, baselines first among equals, and by how much it leads.
+    """Name the account that agrees best, and by how much it leads.
+
+    A baseline within `LEAST_LEAD` of the best account is named instead of it: an account that
+    contains a baseline and adds nothing is not what the network does.
 
     Returns:
         Its name, whether it is a rival (a baseline means that no rival holds), the runner-up among
@@ -67,7 +73,10 @@ def choose_winner(table: pd.DataFrame, boot: dict[str, np.ndarray]) -> dict[str,
     ranked = scores[scores["kind"] != "ceiling"].sort_values(
         "agreement", ascending=False, kind="stable"
     )
-    first, second = ranked.index[:2]
+    near = ranked["agreement"] >= ranked["agreement"].iloc[0] - LEAST_LEAD
+    baselines = ranked.index[near & (ranked["kind"] == "baseline")]
+    first = baselines[0] if len(baselines) else ranked.index[0]
+    second = ranked.index.drop(first)[0]
     low, high = np.quantile(boot[first] - boot[second], [0.025, 0.975])
     return {
         "winner": first,

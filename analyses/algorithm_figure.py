@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from interp.output import TWO_COLUMNS, paper_style
 
@@ -58,7 +59,15 @@ def _draw_agreement(ax: Axes, table: pd.DataFrame) -> None:
     ):
         fill = "0.3" if marker == "o" else "none"
         ax.plot([], [], marker, color="0.3", mfc=fill, ms=3.5, mew=0.8, label=label)
-    ax.legend(frameon=False, fontsize=6, loc=(0.02, 0.38), handletextpad=0.2)
+    ax.legend(
+        frameon=False,
+        fontsize=6,
+        loc="upper center",
+        bbox_to_anchor=(0.4, -0.2),
+        ncols=4,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
     ax.set_title("a  agreement on all local contexts", loc="left")
 
 
@@ -104,13 +113,16 @@ def _draw_scrubbing(ax: Axes, table: pd.DataFrame) -> None:
         label = f"{population}, {site}"
         ax.plot(shown["kl_mean"], y, "o", color=colour, mfc=fill, ms=3.5, mew=0.8, label=label)
     ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, high / 1e3), high)
     ax.set_yticks(range(len(accounts)), accounts)
-    ax.set(xlabel="mean KL per example (nats; no swap: 0)")
+    ax.set(xlabel=r"mean KL per example (nats, floor $10^{-6}$)")
     ax.legend(
         frameon=False,
         fontsize=6,
         loc="upper center",
-        bbox_to_anchor=(0.4, -0.2),
+        bbox_to_anchor=(0.4, -0.23),
         ncols=2,
         handletextpad=0.2,
     )

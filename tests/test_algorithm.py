@@ -62,6 +62,7 @@ def test_a_trained_network_is_told_from_an_untrained_one() -> None:
     assert math.isnan(trained.failures["auc"].iloc[0])  # it never fails
     config = PRESETS["262p"]
     result = run(Adder(config, init_params(config, seed=0)), SMALL)
+    assert not result.verdict["is_rival"]
     agree = result.agreement.query("prefix == 'all'").set_index("hypothesis")["agreement"]
     assert agree["place value"] < 0.2
     assert agree["carry bit"] < 0.2
