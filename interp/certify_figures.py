@@ -33,10 +33,10 @@ def tabulate_contexts(certificate: Certificate) -> pd.DataFrame:
             for key, mass in zip(zip(below, here, strict=True), cell_masses(cells), strict=True):
                 entry = rows.setdefault((tree.column, int(key[0]), int(key[1])), [0, 0, 0])
                 entry[kind] += mass
-    return pd.DataFrame(
-        [[*key, *masses] for key, masses in sorted(rows.items())],
-        columns=["column", "sum_below", "sum_here", "pairs", "wrong", "undecided"],
-    )
+    table = pd.DataFrame(sorted(rows), columns=["column", "sum_below", "sum_here"])
+    for kind, name in enumerate(("pairs", "wrong", "undecided")):  # Python integers: sums pass 2^63
+        table[name] = pd.Series([rows[key][kind] for key in sorted(rows)], dtype=object)
+    return table
 
 
 def _totals(cells: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray]:

