@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("interp.failure_diff", "one sum against its controls, column by column"),
     "certify": ("interp.certify", "right pairs out of all 10^20, proved"),
     "check": ("interp.check_certificate", "re-verify a certificate from the files alone"),
+    "trajectory": ("interp.certify_trajectory", "certified error along a training trajectory"),
     "certified": ("analyses.certified", "certificates beside the checkpoints"),
     "claims": ("analyses.claims", "the write-ups' statements, checked"),
     "compression": ("analyses.compression", "ranks that cannot be trained, reached and fine-tuned"),
