@@ -117,8 +117,8 @@ def plot_trajectory(table: pd.DataFrame) -> Figure:
         axis.fill_between(
             step, clip("real_lower"), clip("real_upper"), color=blue, alpha=0.3, linewidth=0
         )
-        axis.plot(step, clip("real_upper"), color=blue, label="certified: largest")
-        axis.plot(step, clip("real_lower"), color=blue, linestyle="--", label="certified: smallest")
+        axis.plot(step, clip("real_upper"), color=blue, label="certified, at most")
+        axis.plot(step, clip("real_lower"), color=blue, linestyle="--", label="certified, at least")
         low, sampled, high = clip("sampled_low"), clip("sampled"), clip("sampled_high")
         axis.errorbar(
             step,
@@ -134,6 +134,6 @@ def plot_trajectory(table: pd.DataFrame) -> Figure:
         axis.set_ylim(floor / 2, 2)
         axis.set_xlabel("training step")
         axis.set_ylabel("error rate (1e-9: none)")
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
         sns.despine(figure)
         return figure

@@ -1,6 +1,6 @@
 """How does the certified error move during training? python -m interp.certify_trajectory 262p.
 
-Certifies snapshots of a checkpoint's training run with a small budget and samples the error rate of
+Certifies snapshots of a checkpoint's training run and samples the error rate of
 each beside it. Sampling cannot see below one error in the sample; the certified interval can, but
 it is wide where attention is not local yet.
 """
@@ -39,7 +39,7 @@ class Config:
     """How many snapshots, spread evenly; the last is always among them."""
     first_step: int = 0
     """Leave out snapshots before this step."""
-    budget: int = 20_000
+    budget: int = 60_000
     """Cells that may be judged in each answer column."""
     pairs: int = 100_000
     """Pairs in the sample."""
