@@ -22,6 +22,7 @@ from model.config import PRESETS
 from model.decode import count_errors, decode_exactly
 from model.errors import InputError
 from model.factored import init_params
+from model.handbuilt import Carry, handbuilt_adder
 from model.intervals import clopper_pearson
 from model.task import HARD_CASES, uniform_pairs
 
@@ -194,3 +195,11 @@ def test_trajectory_chooses_snapshots_and_refuses_what_has_none(
     save(tmp_path / "model", Adder(PRESETS["262p"]), {})
     assert trajectory_main([str(tmp_path / "model")]) == 2
     assert "no trajectory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("carry", "right"), [("discrete", TOTAL), ("ignored", 55**10)])
+def test_handbuilt_adders_have_the_count_that_arithmetic_gives(carry: Carry, right: int):
+    # Without carries, a sum is right when no column carries: 55 digit pairs in each of 10 columns.
+    certificate = certify(handbuilt_adder(carry=carry), SMALL)
+    assert certificate.real.lower == certificate.real.upper == right
+    assert certificate.float32.lower <= right <= certificate.float32.upper
