@@ -15,7 +15,7 @@ DEV_PACKAGES := $(VENV)/.installed-dev
 .PHONY: demo test check lint types unit clean
 
 demo: $(PACKAGES)
-	$(BIN)/python -m interp.carry_probe 262p
+	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
 
 test: $(DEV_PACKAGES)
 	$(MAKE) check
