@@ -7,14 +7,17 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 
-from model.lanes import Code
+from model.lanes import Code, Vectors
 
 
 @cache
-def has_avx512() -> bool:
-    """Tell whether this processor has the 16-lane table lookup."""
+def find_vectors() -> Vectors:
+    """Tell what vector instructions this processor has."""
     llvm.initialize_native_target()
-    return bool(llvm.get_host_cpu_features().get("avx512f", False))
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f", False):
+        return "avx512"
+    return "avx2" if features.get("avx2", False) else "other"
 
 
 class Kernel:
@@ -31,7 +34,7 @@ class Kernel:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         features = llvm.get_host_cpu_features().flatten()
-        if has_avx512():
+        if find_vectors() == "avx512":
             features += ",-prefer-256-bit"
         target = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(), features=features, opt=3
@@ -57,7 +60,7 @@ def compile_kernel(
     arguments: Sequence[str],
     write: Callable[[Code], None],
     *,
-    permute: bool | None = None,
+    vectors: Vectors | None = None,
 ) -> Kernel:
     """Write a kernel with `write` and compile it.
 
@@ -65,8 +68,8 @@ def compile_kernel(
         name: Name of the function.
         arguments: Its 64-bit arguments; addresses end in `_ptr`.
         write: Leaves the body in the `Code` it is given.
-        permute: Use the AVX-512 table lookup; by default where the processor has it.
+        vectors: Write for these vector instructions; by default for those of this processor.
     """
-    code = Code(name, arguments, permute=has_avx512() if permute is None else permute)
+    code = Code(name, arguments, vectors=vectors or find_vectors())
     write(code)
     return Kernel(code.close(), name, len(arguments))

@@ -1,5 +1,8 @@
 """A small staged language for SIMD kernels: Python writes LLVM IR over vectors of 16 lanes.
 
+Where the processor's registers hold fewer, hot loops run in parts of 8 lanes (`Code.in_parts`): a
+loop whose values spill from the registers costs more than one that runs twice.
+
 A kernel is a Python function that runs once, on symbolic vectors, and leaves straight-line vector
 code and loops behind; llvmlite compiles that for the processor at hand in about a second. It needs
 no compiler on the machine, and every loop over a small dimension of the network is unrolled by
@@ -8,23 +11,42 @@ simply being a Python loop. The arithmetic is float32, fused where the processor
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
 LANES = 16
+HALF = LANES // 2
+
+Vectors = Literal["avx512", "avx2", "other"]
+"""What vector instructions a processor has, as far as kernels are written differently for it."""
 
 I1, I32, I64, F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
 INTS, FLOATS = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
+HALF_INTS, HALF_FLOATS = ir.VectorType(I32, HALF), ir.VectorType(F32, HALF)
 POINTER = ir.PointerType()
 _FAST = ("contract", "nsz")
 
 Index = int | ir.Value
 
+EXP2 = (0.0013276472, 0.0096755413, 0.0555071327, 0.2402211972, 0.6931469671, 1.0000000717)
+"""Minimax polynomial of 2**r for |r| <= 1/2, highest power first: 7.5e-8 relative."""
+SHIFTER = 12582912.0
+"""1.5 * 2**23: adding it leaves the nearest integer in the low bits of a float."""
+LOG2_E = 1.4426950408889634
+
+
+def is_float(kind: ir.Type) -> bool:
+    """Tell floats, one or a vector, from integers."""
+    return kind == F32 or (isinstance(kind, ir.VectorType) and kind.element == F32)
+
 
 class Lane:
     """A value of 16 lanes (floats, integers or truth values), with arithmetic on all of them.
+
+    Inside `Code.in_parts` it may have 8.
 
     A single number behaves the same way, for the small matrix products outside the hot loops.
     """
@@ -41,7 +63,7 @@ class Lane:
         if swap:
             left, right = right, left
         build = self.code.build
-        if self.value.type in (FLOATS, F32):
+        if is_float(self.value.type):
             return Lane(self.code, getattr(build, floats)(left, right, flags=_FAST))
         return Lane(self.code, getattr(build, ints)(left, right))
 
@@ -91,7 +113,7 @@ class Lane:
         """Compare lane by lane (unsigned for integers); gives truth values."""
         right = self.code.lift(other, self.value.type).value
         build = self.code.build
-        if self.value.type == FLOATS:
+        if is_float(self.value.type):
             return Lane(self.code, build.fcmp_ordered(relation, self.value, right))
         return Lane(self.code, build.icmp_unsigned(relation, self.value, right))
 
@@ -140,9 +162,14 @@ class Memory:
         where = self.code.index(self.code.plus(self.offset, index))
         return self.code.build.gep(self.base, [where], source_etype=element)
 
-    def load(self, index: Index = 0, kind: ir.Type = FLOATS) -> Lane:
-        """Read 16 numbers from `index` on."""
+    def load(self, index: Index = 0, kind: ir.Type | None = None) -> Lane:
+        """Read a vector of numbers from `index` on: floats, unless another type is named."""
+        kind = kind or self.code.kind(F32)
         return Lane(self.code, self.code.build.load(self.address(index), align=4, typ=kind))
+
+    def load_ints(self, index: Index = 0) -> Lane:
+        """Read a vector of integers from `index` on."""
+        return self.load(index, self.code.kind(I32))
 
     def store(self, value: Lane, index: Index = 0) -> None:
         """Write the lanes from `index` on."""
@@ -165,16 +192,24 @@ class Memory:
         return self.code.splat(self.scalar(index, kind))
 
 
+class Splats(Memory):
+    """Numbers kept as whole vectors of 8 equal lanes, which arithmetic can read in place."""
+
+    def splat(self, index: Index = 0, kind: ir.Type = F32) -> Lane:
+        """Read one number as the vector that it is kept as."""
+        return self.load(self.code.times(index, HALF), ir.VectorType(kind, HALF))
+
+
 class Code:
     """The function under construction."""
 
-    def __init__(self, name: str, arguments: Sequence[str], *, permute: bool) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], *, vectors: Vectors) -> None:
         """Open a function of 64-bit arguments; those whose name ends in `_ptr` are addresses.
 
         Args:
             name: Name of the function.
             arguments: Names of the arguments.
-            permute: Whether the processor looks up 16 table entries in one instruction (AVX-512).
+            vectors: What the processor has.
         """
         self.module = ir.Module(name=name)
         self.module.triple = llvm.get_process_triple()
@@ -183,7 +218,8 @@ class Code:
         self.arguments = dict(zip(arguments, self.function.args, strict=True))
         self.entry = self.function.append_basic_block("entry")
         self.build = ir.IRBuilder(self.function.append_basic_block("body"))
-        self.permute = permute
+        self.vectors = vectors
+        self.width = LANES
 
     def close(self) -> str:
         """Finish the function and return its IR as text."""
@@ -192,6 +228,24 @@ class Code:
         with self.build.goto_block(self.entry):
             self.build.branch(body)
         return str(self.module)
+
+    def kind(self, element: ir.Type) -> ir.VectorType:
+        """Name the vectors of an element at the current width."""
+        return ir.VectorType(element, self.width)
+
+    @contextlib.contextmanager
+    def in_parts(self) -> Iterator[Index]:
+        """Write the block for all 16 lanes: at once, or as a loop over two parts of 8.
+
+        Yields the number of the part's first lane, which addresses of 16 lanes are to be moved by.
+        """
+        if self.vectors == "avx512":
+            yield 0
+            return
+        with self.loop(0, LANES // HALF) as part:
+            self.width = HALF
+            yield self.times(part, HALF)
+            self.width = LANES
 
     def memory(self, name: str) -> Memory:
         """Name the memory behind an address argument."""
@@ -219,23 +273,23 @@ class Code:
             return value
         if kind in (F32, I32):
             return Lane(self, ir.Constant(kind, value))
-        number = float(np.float32(value)) if kind == FLOATS else int(value)
-        return Lane(self, ir.Constant(kind, [number] * LANES))
+        number = float(np.float32(value)) if is_float(kind) else int(value)
+        return Lane(self, ir.Constant(kind, [number] * kind.count))
 
     def floats(self, value: float) -> Lane:
         """Put one float constant into every lane."""
-        return self.lift(value, FLOATS)
+        return self.lift(value, self.kind(F32))
 
     def ints(self, value: int) -> Lane:
         """Put one integer constant into every lane."""
-        return self.lift(value, INTS)
+        return self.lift(value, self.kind(I32))
 
-    def splat(self, scalar: ir.Value) -> Lane:
+    def splat(self, scalar: ir.Value, width: int | None = None) -> Lane:
         """Put one IR number into every lane."""
-        kind = FLOATS if scalar.type == F32 else INTS
-        undefined = ir.Constant(kind, ir.Undefined)
+        width = width or self.width
+        undefined = ir.Constant(ir.VectorType(scalar.type, width), ir.Undefined)
         first = self.build.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        mask = ir.Constant(INTS, [0] * LANES)
+        mask = ir.Constant(ir.VectorType(I32, width), [0] * width)
         return Lane(self, self.build.shuffle_vector(first, undefined, mask))
 
     def variable(self, initial: Lane) -> Variable:
@@ -276,45 +330,56 @@ class Code:
 
     def sqrt(self, x: Lane) -> Lane:
         """Take square roots."""
-        return Lane(self, self.call("llvm.sqrt.v16f32", x.value))
+        return Lane(self, self.call(f"llvm.sqrt.v{x.value.type.count}f32", x.value))
 
     def total(self, x: Lane) -> ir.Value:
-        """Sum the 16 lanes to one number, pairwise."""
+        """Sum the lanes to one number, pairwise."""
         start = ir.Constant(F32, -0.0)
-        name = "llvm.vector.reduce.fadd.v16f32"
+        name = f"llvm.vector.reduce.fadd.v{x.value.type.count}f32"
         return self.call(name, start, x.value, flags=("reassoc",))
 
     def to_float(self, x: Lane) -> Lane:
         """Convert integers to floats."""
-        return Lane(self, self.build.sitofp(x.value, FLOATS))
+        return Lane(self, self.build.sitofp(x.value, self.kind(F32)))
 
-    def bits(self, x: Lane, kind: ir.Type) -> Lane:
-        """Read the same bits as another type."""
-        return Lane(self, self.build.bitcast(x.value, kind))
+    def bits(self, x: Lane, element: ir.Type) -> Lane:
+        """Read the same bits as numbers of another type."""
+        return Lane(self, self.build.bitcast(x.value, self.kind(element)))
+
+    def exp2(self, x: Lane) -> Lane:
+        """Compute 2**x for x < 128 to 2e-7 relative; below -126 it stays at 2**-126.
+
+        x = n + r with n the nearest integer: a polynomial in r, and n added to the exponent's bits.
+        """
+        x = self.maximum(x, self.floats(-126.0))
+        shifted = x + SHIFTER
+        return self._power(x - (shifted - SHIFTER), shifted)
 
     def exp(self, x: Lane) -> Lane:
-        """Compute e**x for x <= 88 to 1e-7 relative; below -87 it stays at about 1e-38.
+        """Compute e**x for x <= 88 to 3e-7 relative; below -87 it stays at about 1e-38.
 
-        Range reduction x = n ln 2 + r with |r| <= ln 2 / 2, Taylor polynomial of degree 6 in r.
+        As `exp2`, with n ln 2 subtracted in two parts, the first of them exact.
         """
         x = self.maximum(x, self.floats(-87.0))
-        n = Lane(self, self.call("llvm.rint.v16f32", (x * 1.4426950408889634).value))
+        shifted = x * LOG2_E + SHIFTER
+        n = shifted - SHIFTER
         r = x - n * 0.693145751953125
-        r = r - n * 1.428606765330187e-06
-        poly = self.floats(1 / 720)
-        for coefficient in (1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
+        return self._power((r - n * 1.428606765330187e-06) * LOG2_E, shifted)
+
+    def _power(self, r: Lane, shifted: Lane) -> Lane:
+        poly = self.floats(EXP2[0])
+        for coefficient in EXP2[1:]:
             poly = poly * r + coefficient
-        exponent = Lane(self, self.build.fptosi(n.value, INTS)) + 127
-        return poly * self.bits(exponent << 23, FLOATS)
+        return self.bits(self.bits(poly, I32) + (self.bits(shifted, I32) << 23), F32)
 
     def log(self, x: Lane) -> Lane:
         """Compute ln x for positive normal x to about 1e-7 absolute.
 
         x = 2^e m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(z), z = (m - 1) / (m + 1).
         """
-        raw = self.bits(x, INTS) - 0x3F3504F3
+        raw = self.bits(x, I32) - 0x3F3504F3
         exponent = self.to_float(Lane(self, self.build.ashr(raw.value, self.ints(23).value)))
-        mantissa = self.bits((raw & self.ints(0x007FFFFF)) + 0x3F3504F3, FLOATS)
+        mantissa = self.bits((raw & self.ints(0x007FFFFF)) + 0x3F3504F3, F32)
         z = (mantissa - 1.0) / (mantissa + 1.0)
         square = z * z
         series = self.floats(1 / 9)
@@ -340,37 +405,53 @@ class Code:
 
     def lookup(self, table: Memory, token: Lane) -> Lane:
         """Read entry `token` (0 to 15) of a table of 16 numbers, in every lane."""
-        if self.permute:
+        if self.vectors == "avx512":
             name = "llvm.x86.avx512.permvar.sf.512"
             return Lane(self, self.call(name, table.load().value, token.value))
-        return self.gather(table, token)
+        if self.vectors == "avx2":
+            return self._look_up_in_halves(table, token)
+        return self.gather(table, token, F32)
 
-    def gather(self, memory: Memory, index: Lane, kind: ir.Type = FLOATS) -> Lane:
+    def _look_up_in_halves(self, table: Memory, token: Lane) -> Lane:
+        """Look up with AVX2, whose permutation knows tables of 8: in both halves, then choose."""
+        low, high = (table.load(at, HALF_FLOATS).value for at in (0, HALF))
+        parts = []
+        for start in range(0, token.value.type.count, HALF):
+            lanes = ir.Constant(HALF_INTS, list(range(start, start + HALF)))
+            index = self.build.shuffle_vector(token.value, token.value, lanes)
+            from_low, from_high = (
+                self.call("llvm.x86.avx2.permps", half, index) for half in (low, high)
+            )
+            is_high = self.build.icmp_unsigned(">=", index, ir.Constant(HALF_INTS, [HALF] * HALF))
+            parts.append(self.build.select(is_high, from_high, from_low))
+        if len(parts) == 1:
+            return Lane(self, parts[0])
+        whole = ir.Constant(INTS, list(range(LANES)))
+        return Lane(self, self.build.shuffle_vector(*parts, whole))
+
+    def gather(self, memory: Memory, index: Lane, element: ir.Type) -> Lane:
         """Read the number at a different index in every lane."""
-        result = Lane(self, ir.Constant(kind, ir.Undefined))
-        for lane in range(LANES):
-            where = self.build.zext(
-                self.build.extract_element(index.value, ir.Constant(I32, lane)), I64
-            )
-            number = memory.scalar(where, F32 if kind == FLOATS else I32)
-            result = Lane(
-                self, self.build.insert_element(result.value, number, ir.Constant(I32, lane))
-            )
-        return result
+        result = ir.Constant(self.kind(element), ir.Undefined)
+        for lane in range(self.width):
+            at = ir.Constant(I32, lane)
+            where = self.build.zext(self.build.extract_element(index.value, at), I64)
+            result = self.build.insert_element(result, memory.scalar(where, element), at)
+        return Lane(self, result)
 
     def interleave(self, rows: list[Lane]) -> list[Lane]:
         """Transpose `rows` (a power of two of them) to lane-major order.
 
         The concatenated results hold, for each lane in turn, the values of all rows.
         """
-        low = ir.Constant(INTS, [(i // 2) + (i % 2) * LANES for i in range(LANES)])
-        high = ir.Constant(INTS, [LANES // 2 + (i // 2) + (i % 2) * LANES for i in range(LANES)])
+        n = self.width
+        low = ir.Constant(self.kind(I32), [i // 2 + i % 2 * n for i in range(n)])
+        high = ir.Constant(self.kind(I32), [n // 2 + i // 2 + i % 2 * n for i in range(n)])
         return self._shuffle_stages(rows, low, high, zipping=True)
 
     def deinterleave(self, rows: list[Lane]) -> list[Lane]:
         """Undo `interleave`."""
-        even = ir.Constant(INTS, [2 * i for i in range(LANES)])
-        odd = ir.Constant(INTS, [2 * i + 1 for i in range(LANES)])
+        even = ir.Constant(self.kind(I32), [2 * i for i in range(self.width)])
+        odd = ir.Constant(self.kind(I32), [2 * i + 1 for i in range(self.width)])
         return self._shuffle_stages(rows, even, odd, zipping=False)
 
     def _shuffle_stages(

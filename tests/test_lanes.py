@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from model.kernel import compile_kernel, has_avx512
-from model.lanes import INTS, LANES, Code, Lane
+from model.kernel import compile_kernel, find_vectors
+from model.lanes import F32, INTS, LANES, Code, Lane, Vectors
 
 
-def run_on(x: np.ndarray, write, n_outputs: int, permute: bool | None = None) -> np.ndarray:
+def run_on(x: np.ndarray, write, n_outputs: int, vectors: Vectors | None = None) -> np.ndarray:
     def body(code: Code) -> None:
         source, target = code.memory("x_ptr"), code.memory("y_ptr")
         with code.loop(0, code.arguments["n"]) as i:
@@ -15,7 +15,7 @@ def run_on(x: np.ndarray, write, n_outputs: int, permute: bool | None = None) ->
                 target.store(value, code.plus(at, k * x.size))
 
     y = np.zeros((n_outputs, x.size), np.float32)
-    kernel = compile_kernel("probe", ("x_ptr", "y_ptr", "n"), body, permute=permute)
+    kernel = compile_kernel("probe", ("x_ptr", "y_ptr", "n"), body, vectors=vectors)
     kernel(x, y, x.size // LANES)
     return y.astype(np.float64)
 
@@ -43,27 +43,48 @@ def test_exp_is_finite_far_below() -> None:
     assert (y < 1e-37).all()
 
 
-@pytest.mark.parametrize(
-    "permute",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.skipif(
-                not has_avx512(), reason="this processor has no 16-lane lookup"
-            ),
-        ),
-    ],
-)
-def test_lookup_reads_the_table(permute: bool) -> None:
+def lacks(vectors: Vectors) -> bool:
+    order = ("other", "avx2", "avx512")
+    return order.index(vectors) > order.index(find_vectors())
+
+
+EVERY_VECTORS = [
+    pytest.param(v, marks=pytest.mark.skipif(lacks(v), reason=f"this processor lacks {v}"))
+    for v in ("other", "avx2", "avx512")
+]
+
+
+@pytest.mark.parametrize("vectors", EVERY_VECTORS)
+def test_lookup_reads_the_table(vectors: Vectors) -> None:
     x = np.random.default_rng(1).uniform(0, 15.9, 4 * LANES).astype(np.float32)
 
     def write(code, v):
         token = Lane(code, code.build.fptoui(v.value, INTS))
         return [code.lookup(code.memory("x_ptr"), token)]
 
-    (y,) = run_on(x, write, 1, permute)
+    (y,) = run_on(x, write, 1, vectors)
     assert np.array_equal(y, x[x.astype(int)].astype(np.float64))
+
+
+@pytest.mark.parametrize("vectors", EVERY_VECTORS)
+def test_parts_cover_all_lanes_with_the_same_results(vectors: Vectors) -> None:
+    x = np.random.default_rng(2).uniform(0, 15.9, LANES).astype(np.float32)
+    y = np.zeros((4, LANES), np.float32)
+
+    def body(code: Code) -> None:
+        source, target = code.memory("x_ptr"), code.memory("y_ptr")
+        with code.in_parts() as lane:
+            value = source.load(lane)
+            token = Lane(code, code.build.fptoui(value.value, code.kind(INTS.element)))
+            results = code.exp2(value), code.lookup(source, token), code.gather(source, token, F32)
+            for i, result in enumerate([*results, value * source.splat(3)]):
+                target.at(i * LANES).store(result, lane)
+
+    compile_kernel("parts", ("x_ptr", "y_ptr"), body, vectors=vectors)(x, y)
+    assert np.abs(y[0] / np.exp2(x.astype(np.float64)) - 1).max() < 5e-7
+    assert np.array_equal(y[1], x[x.astype(int)])
+    assert np.array_equal(y[2], y[1])
+    assert np.array_equal(y[3], x * x[3])
 
 
 @pytest.mark.parametrize("n", [2, 8, 16])

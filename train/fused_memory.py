@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE, ModelConfig, param_shapes, qkv_names
-from model.lanes import I32, LANES, Code, Lane, Memory
+from model.lanes import HALF, LANES, Code, Index, Lane, Memory, Splats
 from model.task import N_INPUT, N_TARGET
 
 
@@ -57,6 +57,9 @@ class StepMemory:
             "W_out": (f, d),
         }
         self.weight_at = {n: layout.take(math.prod(s)) for n, s in self.matrix_shapes.items()}
+        self.splat_at = {
+            name: layout.take(n * HALF) for name, n in self._list_splats(config).items()
+        }
         self.embedding_at = layout.take(d * LANES)
         self.table_at = {
             name: layout.take(rows * d * LANES)
@@ -71,8 +74,11 @@ class StepMemory:
         }
         self.rinv_at = layout.take(N_INPUT * LANES)
         self.tokens_at = layout.take(N_INPUT * LANES)
-        self.group_at = {n: layout.take(N_INPUT * d * LANES) for n in ("k", "ov", "dk", "dov")}
-        self.score_at = layout.take(N_INPUT * LANES)
+        self.group_at = {
+            **{name: layout.take(N_INPUT * d * LANES) for name in ("k", "ov")},
+            **{name: layout.take(N_TARGET * d * LANES) for name in ("q", "dresid")},
+            **{name: layout.take(N_TARGET * N_INPUT * LANES) for name in ("pattern", "dscores")},
+        }
         self.width = 1 << (2 * d - 1).bit_length()
         self.transpose_at = layout.take(self.width * LANES)
         self.zero_from = layout.size
@@ -97,6 +103,23 @@ class StepMemory:
         self.zero_to = layout.size
         self.scratch_size = layout.size
 
+    def _list_splats(self, config: ModelConfig) -> dict[str, int]:
+        """Name what every query multiplies by, with its size."""
+        norms = [name for name in self.shapes if name.startswith(("ln2", "ln_final"))]
+        matrices = {"W_E": VOCAB_SIZE * config.d_model}
+        matrices |= {name: math.prod(self.matrix_shapes[name]) for name in ("W_in", "W_out")}
+        return {**matrices, **{name: math.prod(self.shapes[name]) for name in norms}}
+
+    def write_splats(self) -> None:
+        """Spread what every query multiplies by over vectors, where those are of 8 lanes."""
+        if self.code.vectors == "avx512":  # which spreads a number as it multiplies
+            return
+        for name, at in self.splat_at.items():
+            source = self.weight(name) if name in self.factors else self.param(name)
+            with self.code.loop(0, self._list_splats(self.config)[name]) as i:
+                vector = self.code.splat(source.scalar(i), HALF)
+                self.scratch(at).store(vector, self.code.times(i, HALF))
+
     def _names(self, matrix: str) -> tuple[str, ...]:
         return (matrix,) if matrix in self.shapes else (f"{matrix}_A", f"{matrix}_B")
 
@@ -106,6 +129,8 @@ class StepMemory:
 
     def param(self, name: str) -> Memory:
         """Name a parameter."""
+        if self.code.width == HALF:
+            return Splats(self.code, self.code.arguments["scratch_ptr"], self.splat_at[name])
         return self.code.memory("params_ptr").at(self.offsets[name])
 
     def grad(self, name: str) -> Memory:
@@ -114,6 +139,8 @@ class StepMemory:
 
     def weight(self, name: str) -> Memory:
         """Name a composed matrix (the parameter itself where it is full)."""
+        if self.code.width == HALF:
+            return Splats(self.code, self.code.arguments["scratch_ptr"], self.splat_at[name])
         names = self.factors[name]
         return self.param(names[0]) if len(names) == 1 else self.scratch(self.weight_at[name])
 
@@ -129,10 +156,14 @@ class StepMemory:
         """Name a table over (position, token)."""
         return self.scratch(self.table_at[name])
 
-    def token(self, position: int | ir.Value) -> Lane:
-        """Read the tokens of 16 sequences at a position."""
-        at = self.code.times(position, LANES)
-        return self.scratch(self.tokens_at).load(at, ir.VectorType(I32, LANES))
+    def group(self, name: str) -> Memory:
+        """Name memory of the sequences at work."""
+        return self.scratch(self.group_at[name])
+
+    def token(self, position: Index, lane: Index = 0) -> Lane:
+        """Read the tokens of the sequences from `lane` on at a position."""
+        at = self.code.plus(self.code.times(position, LANES), lane)
+        return self.scratch(self.tokens_at).load_ints(at)
 
     def lane_grad(self, name: str) -> Memory:
         """Name the per-lane gradient of a weight."""
@@ -140,11 +171,13 @@ class StepMemory:
 
     def rows(self, memory: Memory, row: int | ir.Value, n: int) -> list[Lane]:
         """Read `n` consecutive vectors of a table's row."""
-        at = memory.at(self.code.times(row, n * LANES))
-        return [at.load(i * LANES) for i in range(n)]
+        width = self.code.width
+        at = memory.at(self.code.times(row, n * width))
+        return [at.load(i * width) for i in range(n)]
 
     def put_rows(self, memory: Memory, row: int | ir.Value, values: list[Lane]) -> None:
         """Write consecutive vectors of a table's row."""
-        at = memory.at(self.code.times(row, len(values) * LANES))
+        width = self.code.width
+        at = memory.at(self.code.times(row, len(values) * width))
         for i, value in enumerate(values):
-            at.store(value, i * LANES)
+            at.store(value, i * width)

@@ -5,61 +5,66 @@ from typing import TYPE_CHECKING
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.lanes import LANES, Lane
-from model.task import N_PROMPT, N_TARGET
+from model.lanes import I64, LANES, LOG2_E, Index, Lane
+from model.task import N_INPUT, N_PROMPT, N_TARGET
 
 if TYPE_CHECKING:
     from train.fused_step import StepWriter
 
 
+def dot(x: list[Lane], y: list[Lane]) -> Lane:
+    """Sum the products of two vectors' coordinates."""
+    products = [a * b for a, b in zip(x, y, strict=True)]
+    return sum(products[1:], products[0])
+
+
 class QueryStage:
     """Writes one answer column: attention, feed-forward and head, forward and backward."""
 
-    def __init__(self, step: "StepWriter", column: ir.Value, target: Lane) -> None:
-        """Name the column (an IR index) and the tokens it should predict."""
-        self.step, self.column, self.target = step, column, target
+    def __init__(self, step: "StepWriter", column: ir.Value, lane: Index) -> None:
+        """Name the column (an IR index) and the first of the lanes at work."""
+        self.step, self.column, self.lane = step, column, lane
         self.code, self.d = step.code, step.config.d_model
         self.position = self.code.plus(column, N_PROMPT - 1)
         self.n_sources = self.code.plus(column, N_PROMPT)
-        self.k = step.scratch(step.group_at["k"])
-        self.ov = step.scratch(step.group_at["ov"])
-        self.scores = step.scratch(step.score_at)
+        self.target = step.target_token(column, lane)
+        first = self.code.times(column, N_INPUT * self.code.width)
+        self.pattern, self.dscores = (step.group(n).at(first) for n in ("pattern", "dscores"))
 
     def write(self) -> None:
         """Write the whole column."""
         step = self.step
-        token = step.token(self.position)
+        token = step.token(self.position, self.lane)
         q = self._look_up("q", self.column, token)
         x = self._look_up("x", self.position, token)
         attn_out, inverse = self._attend(q)
         dresid = self._feed_forward_and_head(x, attn_out)
-        dq = self._attend_backward(q, attn_out, inverse, dresid)
-        step.scatter(self.position, self.column, dq + dresid, step.scratch(step.query_grad_at))
+        step.put_rows(step.group("q"), self.column, q)
+        step.put_rows(step.group("dresid"), self.column, dresid)
+        dq = self._attend_backward(attn_out, inverse, dresid)
+        grads = step.scratch(step.query_grad_at)
+        step.scatter(self.position, self.lane, self.column, dq + dresid, grads)
 
     def _look_up(self, name: str, row: ir.Value, token: Lane) -> list[Lane]:
         table = self.step.table(name).at(self.code.times(row, self.d * LANES))
         return [self.code.lookup(table.at(i * LANES), token) for i in range(self.d)]
 
-    def _dot(self, x: list[Lane], y: list[Lane]) -> Lane:
-        products = [a * b for a, b in zip(x, y, strict=True)]
-        return sum(products[1:], products[0])
-
     def _attend(self, q: list[Lane]) -> tuple[list[Lane], Lane]:
-        """Softmax over the sources; leaves exp(score - max) in the scores."""
-        code, d = self.code, self.d
+        """Softmax over the sources, of scores in units of ln 2; leaves exp(score - max)."""
+        step, code, d = self.step, self.code, self.d
         largest = code.variable(code.floats(-3e38))
         with code.loop(0, self.n_sources) as j:
-            score = self._dot(q, self.step.rows(self.k, j, d))
-            self.scores.store(score, code.times(j, LANES))
+            score = dot(q, step.rows(step.group("k"), j, d))
+            self.pattern.store(score, code.times(j, code.width))
             largest.set(code.maximum(largest.get(), score))
         total = code.variable(code.floats(0.0))
         sums = [code.variable(code.floats(0.0)) for _ in range(d)]
         with code.loop(0, self.n_sources) as j:
-            at = code.times(j, LANES)
-            weight = code.exp(self.scores.load(at) - largest.get())
-            self.scores.store(weight, at)
+            at = code.times(j, code.width)
+            weight = code.exp2(self.pattern.load(at) - largest.get())
+            self.pattern.store(weight, at)
             total.add(weight)
-            for variable, value in zip(sums, self.step.rows(self.ov, j, d), strict=True):
+            for variable, value in zip(sums, step.rows(step.group("ov"), j, d), strict=True):
                 variable.add(weight * value)
         inverse = 1.0 / total.get()
         return [variable.get() * inverse for variable in sums], inverse
@@ -79,11 +84,12 @@ class QueryStage:
         xhat3, rinv3 = step.normalise(resid_post)
         final = step.scale(xhat3, "ln_final")
 
-        logits = step.times_transposed(final, step.param("W_E"), VOCAB_SIZE)
+        scaled = [value * LOG2_E for value in final]  # logits in units of ln 2, for exp2
+        logits = step.times_transposed(scaled, step.param("W_E"), VOCAB_SIZE)
         largest = logits[0]
         for value in logits[1:]:
             largest = code.maximum(largest, value)
-        exps = [code.exp(value - largest) for value in logits]
+        exps = [code.exp2(value - largest) for value in logits]
         total = sum(exps[1:], exps[0])
         inverse = 1.0 / total
         is_target = [self.target.compare("==", t) for t in range(VOCAB_SIZE)]
@@ -91,7 +97,7 @@ class QueryStage:
         true_logit = zero
         for hit, value in zip(is_target, logits, strict=True):
             true_logit = hit.select(value, true_logit)
-        loss = code.log(total) + largest - true_logit
+        loss = code.log(total) + (largest - true_logit) * (1 / LOG2_E)
         step.scratch(step.loss_at).accumulate(loss)
         examples = code.build.uitofp(code.arguments["batch"], ir.FloatType())
         per_example = 1.0 / (code.splat(examples) * float(N_TARGET))
@@ -112,20 +118,38 @@ class QueryStage:
         return [a + b for a, b in zip(dresid_post, through_norm, strict=True)]
 
     def _attend_backward(
-        self, q: list[Lane], attn_out: list[Lane], inverse: Lane, dresid: list[Lane]
+        self, attn_out: list[Lane], inverse: Lane, dresid: list[Lane]
     ) -> list[Lane]:
-        """Pull the gradient through softmax; adds to keys and values, gives that of the query."""
+        """Pull the gradient through softmax; leaves pattern and dscores, gives dq."""
         step, code, d = self.step, self.code, self.d
-        centre = self._dot(dresid, attn_out)
+        centre = dot(dresid, attn_out)
         dq = [code.variable(code.floats(0.0)) for _ in range(d)]
-        dk_memory, dov_memory = (step.scratch(step.group_at[n]) for n in ("dk", "dov"))
         with code.loop(0, self.n_sources) as j:
-            weight = self.scores.load(code.times(j, LANES)) * inverse
-            k, ov = step.rows(self.k, j, d), step.rows(self.ov, j, d)
-            dscore = weight * (self._dot(dresid, ov) - centre)
-            at = code.times(j, d * LANES)
-            for i in range(d):
-                dq[i].add(dscore * k[i])
-                dk_memory.at(at).accumulate(dscore * q[i], i * LANES)
-                dov_memory.at(at).accumulate(weight * dresid[i], i * LANES)
+            at = code.times(j, code.width)
+            weight = self.pattern.load(at) * inverse
+            self.pattern.store(weight, at)
+            dscore = weight * (dot(dresid, step.rows(step.group("ov"), j, d)) - centre)
+            self.dscores.store(dscore, at)
+            for variable, value in zip(dq, step.rows(step.group("k"), j, d), strict=True):
+                variable.add(dscore * value)
         return [variable.get() for variable in dq]
+
+
+def write_source_gradient(step: "StepWriter", source: ir.Value) -> list[Lane]:
+    """Sum the gradients of one source's key and OV value over the columns that see it."""
+    code, d = step.code, step.config.d_model
+    build = code.build
+    sums = [code.variable(code.floats(0.0)) for _ in range(2 * d)]
+    late = build.sub(source, ir.Constant(I64, N_PROMPT - 1))
+    first = build.select(build.icmp_signed(">", late, ir.Constant(I64, 0)), late, code.index(0))
+    with code.loop(first, N_TARGET) as column:
+        at = code.times(code.plus(code.times(column, N_INPUT), source), code.width)
+        dscore, weight = (step.group(name).load(at) for name in ("dscores", "pattern"))
+        q, dresid = (step.rows(step.group(name), column, d) for name in ("q", "dresid"))
+        for variable, value in zip(sums[:d], q, strict=True):
+            variable.add(dscore * value)
+        for variable, value in zip(sums[d:], dresid, strict=True):
+            variable.add(weight * value)
+    # Queries are kept in units of ln 2, for exp2.
+    values = [variable.get() for variable in sums]
+    return [value * (1 / LOG2_E) for value in values[:d]] + values[d:]

@@ -93,7 +93,7 @@ def write_sampler(
         count = code.splat(code.build.trunc(n_cases, INTS.element))
         chosen = _case_index(code, case_word, count) * N_CASE
         for i, slot in enumerate(slots):
-            given = code.gather(cases.at(i), chosen, INTS)
+            given = code.gather(cases.at(i), chosen, INTS.element)
             fixed = some & given.compare("<", N_DIGITS)
             slot.set(fixed.select(given, slot.get()))
 

@@ -13,12 +13,12 @@ from llvmlite import ir
 
 from model.config import VOCAB_SIZE
 from model.kernel import Kernel, compile_kernel
-from model.lanes import F32, I32, I64, LANES, Code, Lane, Memory
+from model.lanes import F32, I32, I64, LANES, LOG2_E, Code, Index, Lane, Memory, Vectors
 from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra
 from train.fused_memory import padded
-from train.fused_queries import QueryStage
+from train.fused_queries import QueryStage, write_source_gradient
 from train.fused_sampler import write_sampler
 from train.schedule import (
     EXTRA,
@@ -55,9 +55,9 @@ N_CONSTANTS = 16
 class StepWriter(StepAlgebra):
     """Writes the fused step of one configuration."""
 
-    def compile(self, *, permute: bool | None = None) -> Kernel:
+    def compile(self, *, vectors: Vectors | None = None) -> Kernel:
         """Compile the kernel for the processor at hand."""
-        return compile_kernel("train_steps", ARGUMENTS, self.write, permute=permute)
+        return compile_kernel("train_steps", ARGUMENTS, self.write, vectors=vectors)
 
     def write(self, code: Code) -> None:
         """Write all steps."""
@@ -74,6 +74,7 @@ class StepWriter(StepAlgebra):
         with code.loop(0, padded(self.n_params) // LANES) as i:
             code.memory("grad_ptr").store(code.floats(0.0), code.times(i, LANES))
         self.compose()
+        self.write_splats()
         self.tabulate()
         self.sequences(step, row)
         self.table_gradient()
@@ -125,11 +126,11 @@ class StepWriter(StepAlgebra):
             p = code.plus(column, N_PROMPT - 1)
             h = self.scale(self.rows(self.table("xhat"), p, d), "ln1")
             q = self.times(h, self.weight("W_Q"), d)
-            self.put_rows(self.table("q"), column, [x * (1 / math.sqrt(d)) for x in q])
+            self.put_rows(self.table("q"), column, [x * (LOG2_E / math.sqrt(d)) for x in q])
 
     def sequences(self, step: ir.Value, row: Memory) -> None:
         """Write the loop over groups of 16 sequences."""
-        code, d = self.code, self.config.d_model
+        code = self.code
         build = code.build
 
         def share(memory: Memory, index: int) -> Lane:
@@ -158,33 +159,34 @@ class StepWriter(StepAlgebra):
                 cases=code.memory("cases_ptr"),
                 n_cases=code.arguments["n_cases"],
             )
-            with code.loop(0, N_INPUT) as p:
-                token = self.token(p)
-                for name in ("k", "ov"):
-                    table = self.table(name).at(code.times(p, d * LANES))
-                    values = [code.lookup(table.at(i * LANES), token) for i in range(d)]
-                    self.put_rows(self.scratch(self.group_at[name]), p, values)
-                for name in ("dk", "dov"):
-                    zero = [code.floats(0.0)] * d
-                    self.put_rows(self.scratch(self.group_at[name]), p, zero)
-            with code.loop(0, N_TARGET) as column:
-                target = self.target_token(column)
-                QueryStage(self, column, target).write()
-            with code.loop(0, N_INPUT) as p:
-                dk = self.rows(self.scratch(self.group_at["dk"]), p, d)
-                dov = self.rows(self.scratch(self.group_at["dov"]), p, d)
-                self.scatter(p, p, dk + dov, self.scratch(self.source_grad_at))
+            with code.in_parts() as lane:
+                self.write_group(lane)
 
-    def target_token(self, column: ir.Value) -> Lane:
+    def write_group(self, lane: Index) -> None:
+        """Write the sequences from `lane` on: keys and values, twelve queries, their gradients."""
+        code, d = self.code, self.config.d_model
+        with code.loop(0, N_INPUT) as p:
+            token = self.token(p, lane)
+            for name in ("k", "ov"):
+                table = self.table(name).at(code.times(p, d * LANES))
+                values = [code.lookup(table.at(i * LANES), token) for i in range(d)]
+                self.put_rows(self.group(name), p, values)
+        with code.loop(0, N_TARGET) as column:
+            QueryStage(self, column, lane).write()
+        with code.loop(0, N_INPUT) as p:
+            grads = write_source_gradient(self, p)
+            self.scatter(p, lane, p, grads, self.scratch(self.source_grad_at))
+
+    def target_token(self, column: ir.Value, lane: Index) -> Lane:
         """Read the tokens to predict in a column; EOS in the last."""
         build = self.code.build
         last = build.icmp_signed(">=", column, ir.Constant(I64, N_ANSWER))
         inside = build.select(last, ir.Constant(I64, N_ANSWER - 1), column)
-        digit = self.token(self.code.plus(inside, N_PROMPT))
+        digit = self.token(self.code.plus(inside, N_PROMPT), lane)
         return Lane(self.code, build.select(last, self.code.ints(EOS).value, digit.value))
 
     def scatter(
-        self, position: int | ir.Value, row: int | ir.Value, values: list[Lane], table: Memory
+        self, position: Index, first_lane: Index, row: Index, values: list[Lane], table: Memory
     ) -> None:
         """Add each lane's values to the row of its token in a gradient table."""
         code = self.code
@@ -193,12 +195,12 @@ class StepWriter(StepAlgebra):
         transposed = code.interleave(values) if self.width > 1 else values
         temporary = self.scratch(self.transpose_at)
         for i, value in enumerate(transposed):
-            temporary.store(value, i * LANES)
+            temporary.store(value, i * code.width)
         kind = ir.VectorType(F32, self.width)
         base = table.at(code.times(row, LANES * self.width))
-        for lane in range(LANES):
-            at = code.plus(code.times(position, LANES), lane)
-            token = self.scratch(self.tokens_at).scalar(at, I32)
+        tokens = self.scratch(self.tokens_at).at(code.times(position, LANES)).at(first_lane)
+        for lane in range(code.width):
+            token = tokens.scalar(lane, I32)
             target = base.at(code.times(code.build.zext(token, I64), self.width))
             grown = target.load(0, kind).value
             more = temporary.load(lane * self.width, kind).value
