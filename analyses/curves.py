@@ -24,7 +24,7 @@ from model.checkpoint import CARD, read_checkpoint, versions
 from model.cli import console, run_command
 from model.config import ModelConfig
 from model.errors import InputError
-from train.config import TrainConfig
+from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
 from train.run import RUN
@@ -33,6 +33,7 @@ from train.validation import validation_pairs
 CURVES = RESULTS / "curves"
 ROWS = 200
 """Rows kept of each log at most."""
+BEST = ("step", "exact", "exact_hard")
 COLUMNS = ("run", "stage", "seed", "step", "loss", "lr", "exact", "exact_hard", "margin")
 
 
@@ -107,7 +108,8 @@ def read_run(name: str, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         card = json.loads((folder / CARD).read_text()) if (folder / CARD).exists() else {}
         if (folder / RUN).exists():
             result = json.loads((folder / RUN).read_text())
-            made = {**result["spec"], **{k: result[k] for k in ("command", "attempts", "status")}}
+            keys = ("command", "attempts", "status", "best")
+            made = {**result["spec"], **{key: result[key] for key in keys}}
         else:
             made = {"attempts": 1, "status": "shipped", **card, "model": card["config"]}
         run = {
@@ -116,6 +118,7 @@ def read_run(name: str, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
             "n_params": ModelConfig.from_dict(made["model"]).n_params,
             "seed": made["seed"],
             **{key: made[key] for key in ("status", "attempts", "command")},
+            **{f"best_{key}": (made["best"] or {}).get(key) for key in BEST},
             **TrainConfig.from_dict(made["train"]).to_dict(),
             "lineage": [step.get("command", "") for step in card.get("lineage", ())],
         }
@@ -163,9 +166,11 @@ def read_curves(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     table = _read_table(path, COLUMNS)
     try:
         facts = json.loads(path.with_suffix(".json").read_text())
-        listed = {run["run"] for run in facts["runs"]}
+        keys = {"run", "stage", "n_params", "attempts", *PUBLISHED.to_dict()}
+        keys |= {f"best_{key}" for key in BEST}
         assert {"pairs_uniform", "pairs_hard"} <= facts.keys()
-        assert set(table["run"]) <= listed
+        assert all(keys <= run.keys() for run in facts["runs"])
+        assert set(table["run"]) <= {run["run"] for run in facts["runs"]}
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(f"{path} and its JSON do not belong together: {how_to(path)}") from error
     return facts, table
