@@ -1,6 +1,8 @@
-# make demo   create .venv, install, run the carry probe on the shipped 262-parameter adder
-# make test   install what is missing, then everything that CI checks
-# make check  the same checks without installing
+# make demo      create .venv, install, run the carry probe on the shipped 262-parameter adder
+# make test      install what is missing, then everything that CI checks
+# make check     the same checks without installing
+# make docs      build the API reference from the docstrings, into site/
+# make notebook  run notebooks/tour.ipynb from nothing and store it with its outputs
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
 DEV_PACKAGES := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint types unit clean
+.PHONY: demo test check lint types unit docs notebook clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -32,6 +34,13 @@ types:
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+docs: $(DEV_PACKAGES)
+	rm -rf site
+	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
+
+notebook: $(DEV_PACKAGES)
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || \
 	  { echo "no Python 3.11 or newer found: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
@@ -48,4 +57,4 @@ $(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
