@@ -1,0 +1,34 @@
+"""Section "gallery" of a report: the figures of the gallery that show a mechanism."""
+
+from pathlib import Path
+
+from analyses.claims_world import RESULTS
+from analyses.figures import FIGURES
+from analyses.gallery import Source as GallerySource
+from analyses.gallery import make_figure
+from analyses.report_section import Heading, Part, Picture, Section, Text
+from analyses.report_source import Source
+
+
+def build_gallery(source: Source, folder: Path) -> Section:
+    """Draw every figure of the gallery that depends on the checkpoint."""
+    chosen = [figure for figure in FIGURES if figure.of_checkpoint]
+    origin = GallerySource(checkpoint=source.reference, results=RESULTS, seed=source.seed)
+    parts: list[Part] = [
+        Text(
+            f"{len(chosen)} views of the mechanism, each computed from {source.name} in this run; "
+            "every caption says what is drawn, on how many pairs, and which control stands beside."
+        )
+    ]
+    for figure in chosen:
+        caption, _ = make_figure(figure, origin, folder)
+        png = (folder / f"{figure.name}.png").read_bytes()
+        parts += [Heading(figure.title), Picture(figure.name, caption, png)]
+    return Section(
+        name="gallery",
+        title="The mechanism in figures",
+        finding=f"{len(chosen)} figures: " + "; ".join(figure.title for figure in chosen) + ".",
+        parts=tuple(parts),
+        commands=(source.command("analyses.figures", "--seed", source.seed),),
+        sources=tuple(f"data/{figure.name}.*.csv" for figure in chosen),
+    )

@@ -1,0 +1,218 @@
+"""What a section of a report is, and how a finished one is kept on disk.
+
+A section is a list of parts in reading order; both renderers and the disk know nothing else. In its
+folder section.json holds the texts and vouches for the tables (CSV) and figures (PNG) beside it: it
+is written last, and names the hash of each.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
+
+from interp.output import save_figure, save_json, save_table
+from model.atomic import write_atomic
+from model.errors import InputError
+
+VOUCHER = "section.json"
+FORMAT = 1
+"""Of section.json; others are computed again."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; `code` stands between backticks, strong words between double asterisks."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; numbers are formatted by the renderers."""
+
+    caption: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        stem: File name without its ending.
+        caption: What is drawn, of how many cases, with which control.
+        png: The image.
+    """
+
+    stem: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A text shown as it is, folded away: a program, commands."""
+
+    caption: str
+    text: str
+
+
+Part = Text | Heading | Table | Picture | Listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One section of a report.
+
+    Attributes:
+        name: As the command line calls it.
+        title: As the reader sees it.
+        finding: What it found, in one or two sentences.
+        parts: What it consists of, in reading order.
+        commands: What makes its numbers again.
+        sources: Files that its numbers were read from or are kept in whole.
+        seconds: How long it took.
+        made: When it was finished (UTC).
+    """
+
+    name: str
+    title: str
+    finding: str
+    parts: tuple[Part, ...]
+    commands: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    seconds: float = 0.0
+    made: str = ""
+
+
+def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
+    """Save a figure in every format and take it into a section."""
+    paths = save_figure(figure, folder / stem)
+    return Picture(stem, caption, next(p for p in paths if p.suffix == ".png").read_bytes())
+
+
+def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> Path:
+    """Write a finished section, section.json last.
+
+    Args:
+        section: The section.
+        origin: What its numbers depend on; only a report of the same origin reads it again.
+        folder: Its own folder.
+
+    Returns:
+        The path of section.json.
+    """
+    discard(folder)
+    parts = []
+    for number, part in enumerate(section.parts):
+        entry: dict[str, Any] = {"kind": type(part).__name__}
+        match part:
+            case Text(text) | Heading(text):
+                entry |= {"text": text}
+            case Listing(caption, text):
+                entry |= {"caption": caption, "text": text}
+            case Table(caption, frame):
+                path = save_table(frame, folder / f"table-{number:02d}.csv")
+                kinds = {str(name): _kind(frame[name]) for name in frame}
+                entry |= {"caption": caption, "kinds": kinds, **_vouch(path)}
+            case Picture(stem, caption, png):
+                path = write_atomic(folder / f"{stem}.png", png)
+                entry |= {"caption": caption, **_vouch(path)}
+        parts.append(entry)
+    plain = {key: value for key, value in vars(section).items() if key != "parts"}
+    content = {"format": FORMAT, "origin": dict(origin), **plain, "parts": parts}
+    return save_json(content, folder / VOUCHER)
+
+
+def discard(folder: Path) -> None:
+    """Forget a section: without section.json its files count for nothing.
+
+    Raises:
+        InputError: The file cannot be removed.
+    """
+    try:
+        (folder / VOUCHER).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def load_section(folder: Path, origin: Mapping[str, Any]) -> Section | None:
+    """Read a finished section; None where there is none of this origin.
+
+    Raises:
+        InputError: There is one, but its files are damaged.
+    """
+    path = folder / VOUCHER
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT or content["origin"] != json.loads(json.dumps(dict(origin))):
+            return None
+        return Section(
+            **{key: content[key] for key in ("name", "title", "finding", "seconds", "made")},
+            parts=tuple(_read_parts(content["parts"], folder)),
+            commands=tuple(content["commands"]),
+            sources=tuple(content["sources"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error if isinstance(error, InputError) else f"{VOUCHER} cannot be read"
+        raise InputError(f"{folder} is damaged: {reason}") from error
+
+
+def _read_parts(entries: Sequence[dict[str, Any]], folder: Path) -> Iterator[Part]:
+    for entry in entries:
+        match entry["kind"]:
+            case "Text":
+                yield Text(entry["text"])
+            case "Heading":
+                yield Heading(entry["text"])
+            case "Listing":
+                yield Listing(entry["caption"], entry["text"])
+            case "Table":
+                yield Table(entry["caption"], _read_frame(_checked(entry, folder), entry["kinds"]))
+            case "Picture":
+                path = _checked(entry, folder)
+                yield Picture(path.stem, entry["caption"], path.read_bytes())
+            case kind:
+                raise InputError(f"a part is {kind!r}")
+
+
+def _kind(column: pd.Series) -> str:
+    for kind, test in (("bool", is_bool_dtype), ("int64", is_integer_dtype)):
+        if test(column.dtype):
+            return kind
+    return "float64" if is_float_dtype(column.dtype) else "str"
+
+
+def _read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
+    """Read a table as it was: texts stay texts, whatever they look like."""
+    missing = {name: [""] for name, kind in kinds.items() if kind == "float64"}
+    types: dict[Any, Any] = dict(kinds)
+    return pd.read_csv(
+        path, dtype=types, keep_default_na=False, na_values=missing, float_precision="round_trip"
+    )
+
+
+def _vouch(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _checked(entry: dict[str, Any], folder: Path) -> Path:
+    path = folder / entry["file"]
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        raise InputError(f"{path.name} is not the file that was written")
+    return path
