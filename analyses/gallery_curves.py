@@ -5,12 +5,16 @@ Drawn from the curves that `python -m analyses.curves` keeps.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analyses.curves import how_to, read_curves
 from analyses.gallery import GalleryFigure, MissingResults, Source, Tables
@@ -20,6 +24,11 @@ from model.intervals import clopper_pearson
 
 PUBLISHED_ONSET, PUBLISHED_PLATEAU, PUBLISHED_PAIRS = 40_000, 0.97, 100_000
 """Figure 2 of the report: step of the onset, exact match of the plateau; pairs of its test."""
+
+
+CURRICULUM: dict[str, Any] = {"color": "C2", "lw": 0.8, "ls": (0, (4, 2))}
+FADE: dict[str, Any] = {"color": "C2", "alpha": 0.12, "lw": 0}
+"""How the steps at which operands grow are drawn, and those in which carry-heavy pairs fade."""
 
 
 def name_curves(name: str) -> Callable[[Source], list[Path]]:
@@ -72,11 +81,9 @@ def plot_training(tables: Tables) -> Figure:
         bottom.set_xlim(0, run["steps"] / 1e3)
         for axis in (top, bottom):
             mark_curriculum(axis, run)
-        bottom.plot([], [], color="C2", lw=0.8, ls=(0, (4, 2)), label="curriculum")
-        handles, labels = bottom.get_legend_handles_labels()
+        handles = [*bottom.get_legend_handles_labels()[0], *explain_marks(run)]
         figure.legend(
-            handles,
-            labels,
+            handles=handles,
             frameon=False,
             loc="outside upper center",
             ncols=2,
@@ -89,10 +96,20 @@ def mark_curriculum(axis: Axes, run: pd.Series) -> None:
     """Mark where operands grow, and where the carry-heavy pairs fade."""
     phases = [run["phase_1"], run["phase_2"]]
     for step in sorted({int(step) for step in phases} - {0}):
-        axis.axvline(step / 1e3, color="C2", lw=0.8, ls=(0, (4, 2)), zorder=0)
+        axis.axvline(step / 1e3, zorder=0, **CURRICULUM)
     if run["carry_heavy"] > 0:
         fade = run[["fade_start", "fade_stop"]].astype(float) / 1e3
-        axis.axvspan(*fade, color="C2", alpha=0.12, lw=0, zorder=0)
+        axis.axvspan(*fade, zorder=0, **FADE)
+
+
+def explain_marks(run: pd.Series) -> list[Artist]:
+    """Make the entries of a legend for the marks of the curriculum."""
+    marks: list[Artist] = []
+    if run["phase_2"]:
+        marks.append(Line2D([], [], label="curriculum", **CURRICULUM))
+    if run["carry_heavy"] > 0:
+        marks.append(Patch(label="carry-heavy pairs fade", **FADE))
+    return marks
 
 
 def describe_curriculum(run: pd.Series) -> str:
@@ -174,7 +191,7 @@ def plot_pipeline(tables: Tables) -> Figure:
     floors = {"exact": 0.5 / runs["pairs_uniform"][0], "exact_hard": 0.5 / runs["pairs_hard"][0]}
     with paper_style():
         figure, (top, bottom) = plt.subplots(
-            2, 1, figsize=(TWO_COLUMNS, 3.6), sharex=True, height_ratios=(1, 1.6)
+            2, 1, figsize=(TWO_COLUMNS, 3.8), sharex=True, height_ratios=(1, 1.6)
         )
         for run in runs.to_dict("records"):
             part = curves[curves["run"] == run["run"]]
@@ -203,9 +220,8 @@ def plot_pipeline(tables: Tables) -> Figure:
             bottom.plot([], [], color=color, label=label)
         bottom.plot([], [], ":", color="0.4", lw=0.8, label="none wrong")
         bottom.plot([], [], "D", mfc="white", mec="black", ms=4, label="report, 100,000 test pairs")
-        bottom.legend(
-            frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7
-        )
+        handles = [*bottom.get_legend_handles_labels()[0], *explain_marks(runs.iloc[0])]
+        figure.legend(handles=handles, frameon=False, ncols=3, loc="outside lower center")
         top.set_ylabel("training loss")
         bottom.set(xlabel="thousand steps, all stages", ylabel="error rate")
         bottom.set_ylim(min(*floors.values(), *theirs) / 2, 1.5)
