@@ -28,6 +28,7 @@ from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
 from train.run import RUN
+from train.sweep import tabulate_result
 from train.validation import validation_pairs
 
 CURVES = RESULTS / "curves"
@@ -81,10 +82,12 @@ def find_runs(store: str, *, all_seeds: bool = False) -> list[tuple[str, Path]]:
         start = find_runs(str(rounds["parent"].iloc[0]))
         names = [f"round-{row['round']}/s{row['seed']}" for row in best.to_dict("records")]
         return [*start, *((f"{folder.name}/{name}", folder / name) for name in names)]
-    if (folder / "sweep.csv").exists():
-        table = _read_table(folder / "sweep.csv", ("seed", "errors_uniform", "chosen_margin"))
+    ended = sorted(folder.glob(f"s*/{RUN}"))
+    if ended:
+        table = _tabulate(ended)
         rows = table if all_seeds else table.loc[[choose_best(table)]]
-        return [(f"{folder.name}/s{seed}", folder / f"s{seed}") for seed in rows["seed"]]
+        names = [f"s{seed}" for seed in rows["seed"]]
+        return [(f"{folder.name}/{name}", folder / name) for name in names]
     if (folder / RUN).exists():
         return [("/".join(folder.parts[-2:]), folder)]
     try:
@@ -184,6 +187,17 @@ def how_to(path: Path) -> str:
     where = "" if path.parent == CURVES else f" --out {path.parent}"
     trained_by = CURVE_SETS[name].trained_by
     return f"run {trained_by}, then python -m analyses.curves {name}{where}"
+
+
+def _tabulate(results: Sequence[Path]) -> pd.DataFrame:
+    """Tabulate a sweep from its runs: sweep.csv has only those of the last command."""
+    rows = []
+    for path in results:
+        try:
+            rows.append(tabulate_result(json.loads(path.read_text())))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is damaged: train the run again") from error
+    return pd.DataFrame(rows).sort_values("seed", ignore_index=True)
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -153,7 +153,7 @@ def compute_seeds(name: str) -> Callable[[Source], Tables]:
     """Take the seeds of a sweep of ours, the published ones and the rates of both."""
 
     def compute(source: Source) -> Tables:
-        table, facts = read_result(name, source, ("source", "seed", "exact", "step"))
+        table, facts = read_result(name, source, ("source", "seed", "exact", "step", "status"))
         try:
             rates = pd.DataFrame(facts["rates"])
             assert {"above", "grokked", "runs", "published_runs", "p_value"} <= set(rates.columns)
@@ -189,11 +189,13 @@ def caption_seeds(tables: Tables) -> str:
     ]
     best = ours.loc[ours["exact"].idxmax()]
     steps = f", {rates['steps'].iloc[0]:,.0f} steps each" if rates["steps"].notna().all() else ""
+    stopped = int((ours["status"] == "stopped").sum())
+    early = f"; {stopped} stopped early where their loss stayed high" if stopped else ""
     shade = f" Shaded: the {unnamed} seeds that the write-up does not name." if unnamed else ""
     return (
-        f"Best validation exact match of {len(ours)} seeds of ours by the published recipe{steps}, "
-        f"and of the published sweep; dotted: {GROKKED:.0%}.{shade} Seeds of equal number are not "
-        "the same run. With 95 % Clopper-Pearson intervals and Fisher's exact test, "
+        f"Best validation exact match of {len(ours)} seeds of ours by the published recipe{steps}"
+        f"{early}, and of the published sweep; dotted: {GROKKED:.0%}.{shade} Seeds of equal "
+        "number are not the same run. With 95 % Clopper-Pearson intervals and Fisher's exact test, "
         + "; ".join(parts)
         + f". Our best seed, {best['seed']}, reaches {best['exact']:.2%}."
     )

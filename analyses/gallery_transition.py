@@ -148,12 +148,15 @@ def caption_transition(tables: Tables) -> str:
         if n_params in PUBLISHED_STEP:
             text += f"; the write-up's run about {PUBLISHED_STEP[n_params]:,}"
         parts.append(text)
+    stopped = int((runs["status"] == "stopped").sum())
+    early = f", {stopped} of them stopped early where their loss stayed high" if stopped else ""
     return (
-        "262p against 274p, every finished seed of ours; strong lines passed 90 %. (a) Training "
-        f"loss, (b) exact match on {runs['pairs_uniform'][0]:,} pairs, triangles: where the write-up dates "
-        "its own run; (c) when which moved, in each run that passed 90 %, at the resolution of the "
-        f"log, steps up to {runs['phase_2'].max():,} left out. " + ". ".join(parts) + ". Marks: "
-        f"{describe_curriculum(runs.iloc[0])}. Exact match below "
+        f"262p against 274p: {len(runs)} seeds of ours{early}; strong lines passed 90 %. (a) "
+        f"Training loss, (b) exact match on {runs['pairs_uniform'][0]:,} pairs, triangles: where "
+        "the write-up dates its own run; (c) when which moved, in each run that passed 90 %, at "
+        f"the resolution of the log, steps up to {runs['phase_2'].max():,} left out. "
+        + ". ".join(parts)
+        + f". Marks: {describe_curriculum(runs.iloc[0])}. Exact match below "
         f"{1 / runs['pairs_uniform'][0]:.2%} reads as 0 on so many pairs, while the loss moves."
     )
 
