@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
 DEV_PACKAGES := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint types unit docs notebook clean
+.PHONY: demo test check lint types unit docs reference notebook clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -22,7 +22,7 @@ demo: $(PACKAGES)
 test: $(DEV_PACKAGES)
 	$(MAKE) check
 
-check: lint types unit
+check: lint types unit reference
 
 lint:
 	$(BIN)/ruff check .
@@ -35,6 +35,9 @@ unit:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 docs: $(DEV_PACKAGES)
+	$(MAKE) reference
+
+reference:
 	rm -rf site
 	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
 
