@@ -243,7 +243,8 @@ def curves(
         facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
         keep(facts, table, out / f"{name}.csv")
         n_runs = len(facts["runs"])
-        console.print(f"{out / name}.csv: {n_runs} runs, {len(table)} rows", highlight=False)
+        text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
