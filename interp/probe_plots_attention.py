@@ -22,13 +22,14 @@ def role_label(role: str) -> str:
 def draw_scores(result: Result) -> Figure:
     """Draw every score that the layer can compute, above what cutting each role's edge does."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(TWO_COLUMNS, 5.6), height_ratios=[1.5, 1.0])
-    _scores(top, result.scores)
+    score_map(top, result.scores)
     _edges(bottom, result.tables["edges"])
     figure.suptitle(f"{result.name}: exact attention scores, and what each edge is worth")
     return figure
 
 
-def _scores(axes: Axes, scores: np.ndarray) -> None:
+def score_map(axes: Axes, scores: np.ndarray) -> None:
+    """Draw the exact score table (`interp.probe_attention.score_table`) as one image."""
     table, columns, edges = _score_image(scores)
     limit = float(np.nanquantile(np.abs(table), 0.99))
     image = axes.imshow(
