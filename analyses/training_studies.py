@@ -32,7 +32,7 @@ from analyses.training_sweeps import (
     compare_rate,
     count_above,
     examples_drawn,
-    find_store,
+    fetch_run,
     list_specs,
     p_value_between,
     plan_published,
@@ -208,7 +208,7 @@ def run_table1(settings: Settings) -> Study:
         plan = plan_published(record.preset, RECORD_SEEDS.get(record.preset, SMALL_SWEEP))
         table = run_plan(plan, settings)
         best = table.loc[choose_best(table)]
-        checkpoint = find_store(plan, settings) / f"s{best['seed']}"
+        checkpoint = fetch_run(plan, int(best["seed"]), settings)
         tuned = best["errors_uniform"] + best["errors_stratified"] > 0
         if tuned:
             folder = settings.runs / f"table1-{record.preset}{settings.suffix}"

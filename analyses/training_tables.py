@@ -115,6 +115,7 @@ def training_tables(
     steps_scale: float = 1.0,
     workers: int = 2,
     base: str = "311p-base",
+    full_length: bool = False,
 ) -> None:
     """Train again what the write-ups' training tables report, and print it beside their numbers.
 
@@ -129,6 +130,8 @@ def training_tables(
             needs an --out of its own.
         workers: Processes on this machine.
         base: Checkpoint that table5 starts from.
+        full_length: Train every run to the end; by default those by the published recipe stop
+            where their loss is above 0.9 at step 40,000 or above 0.4 at 80,000.
     """
     if not names:
         raise InputError(f"no table named: choose from {', '.join(STUDIES)}")
@@ -143,6 +146,7 @@ def training_tables(
         scale=steps_scale,
         workers=workers,
         base=base,
+        full_length=full_length,
     )
     redrawn = {figure: table for table, (figure, _) in FIGURES.items() if figure != table}
     for name in names:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from analyses.training_published import (
 )
 from analyses.training_sweeps import (
     RESTARTS,
+    STOP_RULE,
     Settings,
     compare_rate,
     examples_drawn,
@@ -25,10 +27,12 @@ from analyses.training_sweeps import (
     plan_published,
     plan_restarts,
     rate,
+    read_rows,
 )
 from analyses.training_tables import main
 from model.checkpoint import save
 from model.config import PRESETS
+from model.errors import InputError
 from tests.support import random_adder
 from train.config import PUBLISHED
 from train.validation import validation_pairs
@@ -80,13 +84,39 @@ def test_rates_stand_beside_the_published_ones() -> None:
 
 def test_rows_of_other_seeds_are_kept_unless_the_recipe_changed(tmp_path) -> None:
     path = tmp_path / "311p.csv"
-    for seeds, spec in (([3, 1], 1), ([2, 3], 1)):
+    settings = Settings(out=tmp_path, runs=tmp_path)
+    ours = list_specs(plan_published("311p", [0]), settings)[0]
+    other = dataclasses.replace(ours, train=dataclasses.replace(ours.train, lr=0.01))
+    for seeds in ([3, 1], [2, 3]):
         table = pd.DataFrame({"seed": seeds, "best_exact": 0.95})
-        keep_rows(table, {"spec": spec}, path)
+        keep_rows(table, {"spec": ours.to_dict()}, path)
     assert pd.read_csv(path)["seed"].tolist() == [1, 2, 3]
     assert json.loads(path.with_suffix(".json").read_text())["grokked"] == 3
-    keep_rows(pd.DataFrame({"seed": [7], "best_exact": 0.0}), {"spec": 2}, path)
+    assert read_rows(path, ours)["seed"].tolist() == [1, 2, 3]
+    assert len(read_rows(path, other)) == 0
+    keep_rows(pd.DataFrame({"seed": [7], "best_exact": 0.0}), {"spec": other.to_dict()}, path)
     assert pd.read_csv(path)["seed"].tolist() == [7]
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        read_rows(path, ours)
+
+
+def test_seeds_that_results_have_are_not_trained_again(few_pairs, tmp_path, monkeypatch) -> None:
+    assert make(tmp_path, "table6") == 0
+    before = (tmp_path / "out" / "table6.csv").read_bytes()
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.setattr("analyses.training_sweeps.watch_sweep", None)
+    assert make(tmp_path, "table6") == 0
+    assert (tmp_path / "out" / "table6.csv").read_bytes() == before
+
+
+def test_hopeless_runs_stop_by_the_declared_rule(tmp_path) -> None:
+    settings = Settings(out=tmp_path, runs=tmp_path)
+    plan = plan_published("311p", [0])
+    assert list_specs(plan, settings)[0].stop_rule == STOP_RULE
+    whole = dataclasses.replace(settings, full_length=True)
+    assert list_specs(plan, whole)[0].stop_rule == ()
+    assert list_specs(plan_published("456p", [0]), settings)[0].stop_rule == ()
 
 
 def test_seed_sweep_is_written_read_by_the_claims_and_resumed(few_pairs, tmp_path, capsys) -> None:
