@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from tyro.conf import Positional
 
 from analyses.report_chapters import CHAPTERS, find_sections, make_all
@@ -99,8 +100,8 @@ def report(
     for section in made:
         state = "made now" if section.name in missing else "read"
         console.print(
-            f"[bold]{section.title}[/bold] ({state}, {section.seconds:.0f} s): "
-            f"{section.finding}".replace("**", ""),
+            f"[bold]{escape(section.title)}[/bold] ({state}, {section.seconds:.0f} s): "
+            f"{escape(section.finding)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -90,7 +90,7 @@ def build_accuracy(source: Source, folder: Path) -> Section:
             tabulate_counts(counts),
         ),
         Text(f"**Right.** {CLAIMS['right']}"),
-        Text(f"**Real arithmetic.** {CLAIMS['real']}"),
+        Text(f"**Real arithmetic.** {_capital(CLAIMS['real'].removeprefix('Real arithmetic: '))}"),
         Text(f"**Float32.** {CLAIMS['float32']}"),
         *atlas,
     ]
@@ -103,7 +103,7 @@ def build_accuracy(source: Source, folder: Path) -> Section:
     return Section(
         name="accuracy",
         title="Accuracy and certificate",
-        finding=f"{_errors(official)} and {_errors(uniform)}; {_proved(counts)}.",
+        finding=_capital(f"{_errors(official)} and {_errors(uniform)}; {_proved(counts)}."),
         parts=tuple(parts),
         commands=tuple(commands),
         sources=("evaluations.json", CERTIFICATE, *(("atlas.csv",) if atlas else ())),
@@ -215,13 +215,14 @@ def tabulate_sets(measured: Sequence[Evaluation]) -> pd.DataFrame:
                 "pairs": result.name,
                 "number": result.n,
                 "errors": result.errors,
-                "exact match, %": 100 * result.exact_match,
-                "error rate, 95 % interval": "no sample"
+                "exact, %": 100 * result.exact_match,
+                "error rate, 95 %": "no sample"
                 if result.interval is None
                 else f"{format_number(1 - high)} to {format_number(1 - low)}",
-                "end token wrong": result.eos_errors,
-                "smallest margin": result.smallest_margin,
-                "at": f"{a} + {b}, column {column}",
+                "EOS wrong": result.eos_errors,
+                "least margin": result.smallest_margin,
+                "of": f"{a} + {b}",
+                "column": column,
             }
         )
     return pd.DataFrame(rows)
@@ -272,6 +273,10 @@ def _where(measured: Sequence[Evaluation]) -> list[Part]:
         Table("Wrong pairs by the lowest column that is wrong (0: units).", frame),
         Table("Some pairs that the network gets wrong.", listed),
     ]
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _errors(result: Evaluation) -> str:

@@ -16,6 +16,52 @@ from interp.probe_config import Config as ProbeConfig
 from interp.probe_result import Result, save
 
 SUMMARY = "summary"
+OUTLINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]], ...] = (
+    (
+        "What is answered, and where the columns look",
+        ("answers", "attention"),
+        ("scores_and_edges",),
+        {
+            "attention by role, mean of columns": (
+                "Attention by digit role on uniform pairs, mean of the columns that have the role: "
+                "weights, the same split by the carry in, weights times the norm of what each "
+                "source writes, a uniform causal pattern, and untrained networks."
+            )
+        },
+    ),
+    (
+        "Where the carry can be read",
+        ("before attention", "present"),
+        ("attention_and_probes", "features"),
+        {
+            "probes of carry_in (floors of the conditional one)": (
+                "Held-out accuracy of probes for the carry in, mean of columns: one for all "
+                "inputs, one for each a_i + b_i, one direction with an offset for each; then the "
+                "floors of the second."
+            )
+        },
+    ),
+    (
+        "Whether it is used",
+        ("used", "route", "path", "dose"),
+        ("causation",),
+        {
+            "answers moved by exactly one": (
+                "Share of answers that move by exactly one when a site's value is swapped between "
+                "inputs that differ only in the carry in, mean of columns. Controls: an input with "
+                "the same carry, and a random direction of equal length."
+            )
+        },
+    ),
+    ("Under a wrong previous digit", ("inconsistent",), ("wrong_prefixes",), {}),
+)
+"""Headings of the section: topics of statements, figures, and tables with their captions."""
+HEADS = {
+    "share": "weight times norm",
+    "uniform": "uniform causal",
+    "bayes_query": "s_(i-1) alone",
+    "bayes_below": "a_(i-1) + b_(i-1) alone",
+}
 
 
 def build_probe(source: Source, folder: Path) -> Section:
@@ -24,32 +70,32 @@ def build_probe(source: Source, folder: Path) -> Section:
     config = ProbeConfig(**{**asdict(config), "seed": source.seed})
     result = carry_probe.run(source.model, config, source.name)
     save(result, folder)
-    captions = caption_probe(result)
-    figures = {
-        stem: picture(figure, folder, stem, captions[stem])
-        for stem, figure in carry_probe.plot(result).items()
-    }
-    tables = {title: frame for title, frame in carry_probe.summaries(result)}
+    figures = carry_probe.plot(result)
+    tables = dict(carry_probe.summaries(result))
     verdict = next(s for s in result.statements if s.topic == SUMMARY)
     parts: list[Part] = [
         Text(
             "Linear probes say where the carry into a column can be read; interchanges between "
-            "inputs that differ in that carry and in nothing else the column sees of its own "
-            "digits say whether the network uses it there. Every hook of every column was compared "
-            f"with the TransformerLens wrapper on {config.n_wrapper} inputs: the largest "
-            f"difference is {result.wrapper_difference:.1e} (relative, float64)."
-        ),
-        *(
-            Text(f"**{s.topic.capitalize()}.** {_sentence(s.text)}")
-            for s in result.statements
-            if s.topic != SUMMARY
-        ),
-        *figures.values(),
-        *(
-            Table(f"{title[0].upper()}{title[1:]}.", _label(frame))
-            for title, frame in tables.items()
-        ),
+            "inputs that differ in that carry, with the same digits in the column itself, say "
+            "whether the network uses it there. Every hook of every column was compared with the "
+            f"TransformerLens wrapper on {config.n_wrapper} inputs: the largest difference is "
+            f"{result.wrapper_difference:.1e} (relative, float64)."
+        )
     ]
+    captions = caption_probe(result)
+    for heading, topics, stems, titles in OUTLINE:
+        said = [s for s in result.statements if s.topic.startswith(topics)]
+        drawn = [stem for stem in stems if stem in figures]
+        if not said and not drawn:
+            continue
+        parts.append(Heading(heading))
+        parts += [Text(f"**{s.topic.capitalize()}.** {_sentence(s.text)}") for s in said]
+        parts += [picture(figures[stem], folder, stem, captions[stem]) for stem in drawn]
+        parts += [
+            Table(caption, tables[title].rename(columns=HEADS).rename(columns=_spaced))
+            for title, caption in titles.items()
+            if title in tables
+        ]
     size = ("--quick",) if source.quick else ()
     return Section(
         name="probe",
@@ -64,7 +110,9 @@ def build_probe(source: Source, folder: Path) -> Section:
 def caption_probe(result: Result) -> dict[str, str]:
     """Say what each figure of the carry probe draws, and of how many cases."""
     settings = result.settings
-    columns = ", ".join(map(str, settings["columns"]))
+    numbers = [int(column) for column in settings["columns"]]
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    columns = f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers))
     return {
         "attention_and_probes": (
             f"(a) Attention of each answer column by digit role, mean of "
@@ -199,8 +247,8 @@ def _compared(row: dict) -> str:
     )
 
 
-def _label(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.rename(columns=lambda name: str(name).replace("_", " "))
+def _spaced(name: object) -> str:
+    return str(name).replace("_", " ") if name not in HEADS.values() else str(name)
 
 
 def _sentence(text: str) -> str:

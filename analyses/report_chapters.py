@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def find_sections(
     for name in names:
         folder = out / "sections" / name
         if recompute:
-            discard(folder)
+            _clear(folder)
         try:
             found = load_section(folder, origin)
         except InputError as error:
@@ -94,6 +95,16 @@ def find_sections(
         if found is None:
             missing.append(name)
     return missing
+
+
+def _clear(folder: Path) -> None:
+    """Remove a section with everything that its instruments keep to go on from."""
+    discard(folder)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise InputError(f"cannot remove {folder}: {error.strerror or error}") from error
 
 
 def make_all(

@@ -1,5 +1,6 @@
 """Section "gallery" of a report: the figures of the gallery that show a mechanism."""
 
+import shlex
 from pathlib import Path
 
 from analyses.claims_world import RESULTS
@@ -24,11 +25,13 @@ def build_gallery(source: Source, folder: Path) -> Section:
         caption, _ = make_figure(figure, origin, folder)
         png = (folder / f"{figure.name}.png").read_bytes()
         parts += [Heading(figure.title), Picture(figure.name, caption, png)]
+    words = [*(figure.name for figure in chosen), "--checkpoint", source.reference]
+    words += ["--seed", str(source.seed)]
     return Section(
         name="gallery",
         title="The mechanism in figures",
         finding=f"{len(chosen)} figures: " + "; ".join(figure.title for figure in chosen) + ".",
         parts=tuple(parts),
-        commands=(source.command("analyses.figures", "--seed", source.seed),),
+        commands=(f"python -m analyses.figures {shlex.join(words)}",),
         sources=tuple(f"data/{figure.name}.*.csv" for figure in chosen),
     )

@@ -1,5 +1,7 @@
 """Sections "dynamics" and "claims" of a report: how it was trained, what the write-ups state."""
 
+import hashlib
+import json
 import shlex
 from pathlib import Path
 
@@ -47,7 +49,10 @@ def build_dynamics(source: Source, folder: Path) -> Section:
     )
     runs = runs_of(source)
     records = read_runs(runs)
-    measured = dynamics.run(records, config, folder / "snapshots")
+    # Named after what its numbers depend on, so that reports of any size can share a folder.
+    key = json.dumps([config.sample, [record.sha256 for record in records]])
+    keep = folder / f"snapshots-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    measured = dynamics.run(records, config, keep)
     result = dynamics.conclude(measured)
     dynamics.write(result, folder)
     parts: list[Part] = [

@@ -14,6 +14,8 @@ DOTS_PER_INCH = 300
 """Of the figures, see interp.output."""
 ENLARGED = 1.3
 """A figure made for a column of a paper is shown this much larger on a screen."""
+LONG = 44
+"""Texts of more characters than this are wrapped in a table."""
 # The browser itself refuses whatever is not in the file.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -106,7 +108,7 @@ def _part(part: Part, counters: dict[str, int]) -> str:
 
 def _table(table: Table) -> str:
     columns = [format_column(table.frame[name]) for name in table.frame]
-    kinds = [" class=n" if is_numeric(cells) else "" for cells in columns]
+    kinds = [_kind_of(cells) for cells in columns]
     heads = zip(table.frame.columns, kinds, strict=True)
     head = "".join(f"<th{kind}>{inline_html(str(name))}</th>" for name, kind in heads)
     rows = (
@@ -119,6 +121,13 @@ def _table(table: Table) -> str:
         for row in zip(*columns, strict=True)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _kind_of(cells: list[str]) -> str:
+    """Class of a column: numbers, long texts that need room, or short ones that must not break."""
+    if is_numeric(cells):
+        return " class=n"
+    return " class=long" if max(map(len, cells), default=0) > LONG else ""
 
 
 def _origin(section: Section) -> Iterator[str]:

@@ -9,10 +9,11 @@ _INDEXED = re.compile(
     r"(?<![\w/.])([abcstuDSTWR])_(?:\{([^}]+)\}|\(([^)]+)\)|(i|\d+|QK|OV|KV|[QKVOEU]|pos|in|out))"
     r"(?![\w(])"
 )
-_POWER = re.compile(r"(?<![\w.])(10|R)\^(-?\d+)(?!\w)")
-_EXPONENT = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e([-+]?)0*(\d+)(?![\w.])")
+_POWER = re.compile(r"(?<![\w.])(2|10|[RG])\^(-?)(\d+)(?!\w)")
+_EXPONENT = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e([-+]?)0*(\d+)(?!\w|\.\d)")
 _MINUS = re.compile(r"(?<![\w)\]}])-(?=[\d.])")
-_MARKDOWN = re.compile(r"([\\`*<>\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
+_DIFFERENCE = re.compile(r"(?<=[\w)>]) - (?=[\w(<])")
+_MARKDOWN = re.compile(r"[\\`*<>\[\]|~]|(?<!\w)_")
 
 
 def spans(text: str) -> Iterator[tuple[str, str]]:
@@ -42,9 +43,10 @@ def inline_html(text: str) -> str:
 def set_formulas(escaped: str) -> str:
     """Set a_i, W_QK, 10^20, R^2, 1.2e-05 and minus signs in escaped text as a paper would."""
     text = _EXPONENT.sub(_power_of_ten, escaped)
+    text = _POWER.sub(_power, text)
     text = _MINUS.sub("\u2212", text)
-    text = _POWER.sub(lambda m: f"{m[1]}<sup>{m[2]}</sup>", text)
-    return _INDEXED.sub(_index, text)
+    text = text.replace("&gt;=", "\u2265").replace("&lt;=", "\u2264")
+    return _DIFFERENCE.sub(" \u2212 ", _INDEXED.sub(_index, text))
 
 
 def inline_markdown(text: str) -> str:
@@ -62,6 +64,11 @@ def inline_markdown(text: str) -> str:
 def escape_markdown(text: str) -> str:
     """Escape what Markdown would take for markup."""
     return _MARKDOWN.sub(lambda m: f"\\{m[0]}", text).replace("\n", " ")
+
+
+def _power(found: re.Match[str]) -> str:
+    sign = "\u2212" if found[2] else ""
+    return f"{found[1]}<sup>{sign}{found[3]}</sup>"
 
 
 def _power_of_ten(found: re.Match[str]) -> str:

@@ -24,7 +24,7 @@ def format_number(value: float, digits: int = DIGITS) -> str:
     if size < 10.0**-digits or size >= 1e7:
         return f"{value:.2e}"
     if size < 1 and round(size, digits) == 1.0:
-        return f"{value:.{min(15, 2 - math.floor(math.log10(1 - size)))}f}"
+        return f"{value:.{min(15, 1 - math.floor(math.log10(1 - size)))}f}"
     if size < 1:
         return f"{value:.{digits}f}"
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"

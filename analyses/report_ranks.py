@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyses.report_numbers import say_rate
+from analyses.report_numbers import format_number, say_rate
 from analyses.report_section import Part, Section, Table, Text, picture
 from analyses.report_source import Source, options_of
 from interp import rank_ablation
@@ -21,7 +21,9 @@ def build_ranks(source: Source, folder: Path) -> Section:
         draws=source.size(10, 3),
         seed=source.seed,
     )
-    result = rank_ablation.run(source.model, config, keep=folder / "jobs")
+    result = rank_ablation.run(
+        source.model, config, keep=rank_ablation.job_folder(folder, source.checkpoint, config)
+    )
     table = result.ablations
     table.insert(0, "checkpoint", source.name)
     write_atomic(folder / "ablations.parquet", rank_ablation.parquet_bytes(table))
@@ -100,7 +102,9 @@ def tabulate_single(single: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, object] = {"removed": f"{matrix} {component}"}
         row["Frobenius norm"] = float(part["weight"].iloc[0])
         for cell in part.to_dict("records"):
-            row[str(cell["kind"])] = f"{cell['value']:.4f} ({cell['null_median']:.2f})"
+            row[str(cell["kind"])] = (
+                f"{format_number(cell['value'])} ({format_number(cell['null_median'], 2)})"
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -111,4 +115,4 @@ def tabulate_truncation(rows: pd.DataFrame) -> pd.DataFrame:
     wide = wide.pivot(index="matrix", columns="kept", values="value")
     wide = wide.loc[list(dict.fromkeys(rows["matrix"]))]
     wide.columns = [f"{kept} kept" for kept in wide.columns]
-    return wide.reset_index()
+    return wide.map(format_number).reset_index()

@@ -200,11 +200,17 @@ def _kind(column: pd.Series) -> str:
 
 def _read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
     """Read a table as it was: texts stay texts, whatever they look like."""
-    missing = {name: [""] for name, kind in kinds.items() if kind == "float64"}
-    types: dict[Any, Any] = dict(kinds)
-    return pd.read_csv(
-        path, dtype=types, keep_default_na=False, na_values=missing, float_precision="round_trip"
+    places: dict[Any, Any] = dict(enumerate(kinds.values()))
+    missing = {place: [""] for place, kind in places.items() if kind == "float64"}
+    frame = pd.read_csv(
+        path,
+        header=0,
+        names=list(places),
+        dtype=places,
+        keep_default_na=False,
+        na_values=missing,
     )
+    return frame.set_axis(list(kinds), axis=1)  # names may be empty, which CSV does not keep
 
 
 def _vouch(path: Path) -> dict[str, str]:

@@ -21,9 +21,9 @@ body {
 nav, h1, h2, h3, table, figcaption, dt, footer, summary {
   font-family: system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, "DejaVu Sans", sans-serif;
 }
-main { max-width: 54rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem; }
+main { max-width: 58rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem; }
 main > header p, section > p, section > h3, dl { max-width: 46rem; }
-nav { max-width: 54rem; margin: 0 auto; padding: 1.5rem 1.5rem 0; font-size: .84rem; }
+nav { max-width: 58rem; margin: 0 auto; padding: 1.5rem 1.5rem 0; font-size: .84rem; }
 nav ol { margin: 0; padding: 0 0 0 1.4em; columns: 2; }
 nav li { padding: .12rem 0; }
 nav li::marker { color: var(--soft); }
@@ -73,9 +73,10 @@ table { border-collapse: collapse; font-size: .82rem; line-height: 1.4; }
 thead th { border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }
 tbody tr:last-child td { border-bottom: 1.5px solid var(--ink); }
 tbody tr:nth-child(even) { background: var(--panel); }
-th, td { padding: .28rem .75rem; text-align: left; vertical-align: top; }
+th, td { padding: .28rem .75rem; text-align: left; vertical-align: top; white-space: nowrap; }
+td.long, th.long { min-width: 15rem; white-space: normal; }
 th { font-weight: 600; vertical-align: bottom; }
-td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 sub, sup { font-size: .72em; line-height: 0; }
 code, pre {
   font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -85,6 +86,7 @@ pre {
   font-size: .78rem; line-height: 1.5; background: var(--panel); border-radius: .4rem;
   padding: .7rem .9rem; overflow-x: auto; margin: .3rem 0 .8rem; color: var(--ink);
 }
+pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; font-size: .9rem; color: var(--accent); }
 details pre { max-height: 32rem; overflow-y: auto; }
@@ -101,6 +103,8 @@ footer.origin p { margin: 0 0 .2rem; }
   h2, h3, figure.table figcaption { break-after: avoid; }
   .scroll, pre { overflow: visible; white-space: pre-wrap; }
   table { font-size: 7.5pt; }
+  th, td { white-space: normal; padding: .15rem .4rem; }
+  td.long, th.long { min-width: 0; }
   details > pre { max-height: none; }
 }
 """
