@@ -241,7 +241,10 @@ def curves(
         if missing:
             raise InputError(f"{missing[0]} is not there: run {wanted.trained_by} first")
         facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
-        keep(facts, table, out / f"{name}.csv")
+        words = ["--take", *take] if take else []
+        words += ["--all-seeds"] if take and all_seeds else []
+        command = " ".join(["python -m analyses.curves", name, *words])
+        keep({"command": command, **facts}, table, out / f"{name}.csv")
         n_runs = len(facts["runs"])
         text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
         console.print(text, highlight=False, soft_wrap=True)

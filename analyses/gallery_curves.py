@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analyses.claims_world import describe_recipe
 from analyses.curves import how_to, read_curves
 from analyses.gallery import GalleryFigure, MissingResults, Source, Tables
 from analyses.training_published import TABLE_5, TABLE_6
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
 from model.intervals import clopper_pearson
+from train.config import PUBLISHED
 
 PUBLISHED_ONSET, PUBLISHED_PLATEAU, PUBLISHED_PAIRS = 40_000, 0.97, 100_000
 """Figure 2 of the report: step of the onset, exact match of the plateau; pairs of its test."""
@@ -137,9 +139,10 @@ def caption_training(tables: Tables) -> str:
     onset = first_step(curve, "exact", 0.1)
     began = f"first above 10 % at step {onset:,.0f}" if onset else "never above 10 %"
     theirs = max(TABLE_6, key=lambda row: row.exact)
+    recipe = describe_recipe({key: run[key] for key in PUBLISHED.to_dict()})
     return (
         f"Loss and exact match of {run['run']} ({run['n_params']} parameters, seed {run['seed']}, "
-        f"{run['steps']:,} steps), on {run['pairs_uniform']:,} uniform pairs and "
+        f"{run['steps']:,} steps; {recipe}), on {run['pairs_uniform']:,} uniform pairs and "
         f"{run['pairs_hard']:,} carry-stratified pairs. Exact match is {began}; the chosen "
         f"checkpoint, step {run['best_step']:,.0f}, has {run['best_exact']:.2%} (95 % interval "
         f"{low:.2%} to {high:.2%}). Marks: {describe_curriculum(run)}. {describe_restart(run)}"

@@ -111,7 +111,10 @@ def _draw_dates(axis: Axes, dates: pd.DataFrame, shapes: Sequence[int]) -> None:
         for marker, step in zip(MARKERS.values(), steps, strict=True):
             axis.plot(step, place, marker, color=color, ms=4, mfc="white")
     seeds = rows["run"].str.rpartition("/")[2]
-    names = [f"{n}p {seed}" for n, seed in zip(rows["n_params"], seeds, strict=True)]
+    names = [
+        f"{n}p {seed}" if "/" in run else run
+        for n, seed, run in zip(rows["n_params"], seeds, rows["run"], strict=True)
+    ]
     named = len(rows) <= MOST_NAMED
     axis.set_yticks(range(len(rows)) if named else [], names if named else [])
     axis.set_ylim(-0.6, max(len(rows), 1) - 0.4)
@@ -140,8 +143,10 @@ def caption_transition(tables: Tables) -> str:
         low, high = clopper_pearson(len(made), len(mine))
         text = (
             f"{n_params}p ({mine['steps'].max():,} steps): {len(made)} of {len(mine)} seeds above "
-            f"{GROKKED:.0%} (95 % interval {low:.0%} to {high:.0%})"
+            f"{GROKKED:.0%}"
         )
+        chosen = (mine["status"] == "shipped").any()  # shipped because they succeeded: no rate
+        text += " (chosen)" if chosen else f" (95 % interval {low:.0%} to {high:.0%})"
         if len(made):
             medians = ", ".join(f"{event} at {made[event].median():,.0f}" for event in EVENTS)
             text += f", median first step with {medians}"
