@@ -16,6 +16,7 @@ from analyses.dynamics_measures import ALL, CANONICAL, WRITERS
 from analyses.dynamics_onsets import MEASURES, RULES
 from analyses.dynamics_runs import LOG_SCALE, RunRecord
 from interp.output import TWO_COLUMNS, paper_style
+from model.task import N_ANSWER
 
 MARK_STYLES: dict[str, Any] = {
     "lr peak": ":",
@@ -58,15 +59,15 @@ def plot_measures(table: pd.DataFrame, floors: pd.DataFrame, runs: Sequence[RunR
             for record in runs:
                 _draw_run(axis, pooled, record, name, colours[record.group])
             if name in floor:
-                axis.axhline(floor[name], color="0.35", lw=0.8, ls=(0, (3, 2)))
+                axis.axhline(floor[name], color="black", lw=0.6)
             _draw_random_init(axis, pooled, name)
             _dress(axis, name, runs, colours)
         if "certified" not in set(pooled["measure"]):
             axes.flat[PANELS.index("certified")].text(
                 0.5, 0.5, "not certified", ha="center", transform=axes.flat[7].transAxes
             )
-        for axis in (axes[1, 2], axes[2, 0], axes[2, 1]):
-            axis.tick_params(labelbottom=True)
+        axes[1, 2].tick_params(labelbottom=True)  # nothing but the legend is below it
+        for axis in axes[2, :2]:
             axis.set_xlabel("training step")
         _draw_legend(axes[2, 2], runs, colours)
         sns.despine(figure)
@@ -142,7 +143,7 @@ def _draw_legend(axis: Axes, runs: Sequence[RunRecord], colours: dict[str, Any])
         for group, colour in colours.items()
     ]
     handles += [
-        Line2D([], [], color="0.35", lw=0.8, ls=(0, (3, 2)), label="without the carry, at best"),
+        Line2D([], [], color="black", lw=0.6, label="without the carry, at best"),
         Patch(color="0.6", alpha=0.5, label="random initialisations"),
         Line2D([], [], color="0.3", lw=0.7, ls="--", label="global probe"),
         Line2D([], [], color="0.3", lw=0.7, ls=":", label="probe, shuffled labels"),
@@ -184,27 +185,27 @@ def plot_columns(table: pd.DataFrame, floors: pd.DataFrame, runs: Sequence[RunRe
         height = 0.34 * TWO_COLUMNS * len(names) * 0.72 + 0.2
         figure = Figure(figsize=(TWO_COLUMNS, height))
         axes = figure.subplots(len(names), len(shown), sharey="row", squeeze=False)
-        shades = sns.color_palette("viridis", 12)
+        shades = sns.color_palette("viridis", N_ANSWER)
         for column_of_axes, record in zip(axes.T, shown, strict=True):
             own = table[(table["run"] == record.name) & (table["source"] == "run")]
             for axis, name in zip(column_of_axes, names, strict=True):
-                of_name = own[(own["measure"] == name) & (own["part"] != ALL)]
+                of_name = own[(own["measure"] == name) & ~own["part"].isin([ALL, "11"])]
                 for part, rows in of_name.groupby("part"):
                     axis.plot(rows["step"], rows["value"], color=shades[int(str(part))], lw=0.9)
                 floor = floors[(floors["measure"] == name) & (floors["part"] == ALL)]["value"]
                 if len(floor):
-                    axis.axhline(float(floor.iloc[0]), color="0.35", lw=0.8, ls=(0, (3, 2)))
+                    axis.axhline(float(floor.iloc[0]), color="black", lw=0.6)
                 _dress(axis, name, [record], {record.group: "0.5"})
-                axis.set_title("")
+                axis.set_title("", loc="left")
             column_of_axes[0].set_title(f"{record.name}: {_wrap(record.group)}", loc="left")
             column_of_axes[-1].set_xlabel("training step")
         for axis, name in zip(axes[:, 0], names, strict=True):
             axis.set_ylabel(LABELS[name])
-        handles = [Line2D([], [], color=shades[i], label=str(i)) for i in range(11)]
-        handles.append(Line2D([], [], color=shades[11], label="EOS"))
+        handles = [Line2D([], [], color=shades[i], label=str(i)) for i in range(N_ANSWER)]
         figure.legend(
             handles=handles,
             title="answer column",
+            title_fontsize=7,
             loc="outside lower center",
             ncols=12,
             frameon=False,
@@ -251,8 +252,9 @@ def plot_spectra(table: pd.DataFrame, runs: Sequence[RunRecord]) -> Figure:
 def plot_onsets(onsets: pd.DataFrame, summary: pd.DataFrame, runs: Sequence[RunRecord]) -> Figure:
     """Draw when each measure of each run moves, by both rules, and the medians of classes.
 
-    A bar reaches from the snapshot before the onset to the onset; a cross on the right is a run
-    without onset. Medians over runs are diamonds, with their interval.
+    A bar reaches from the snapshot before the onset to the onset, a thin line from the first
+    snapshot past the level to the one from which on all are; a cross on the right is a run without
+    onset. Medians over runs are diamonds, with their interval.
     """
     colours = group_colours(runs)
     names = [name for name in MEASURES if name in set(onsets["measure"])]
@@ -271,13 +273,16 @@ def plot_onsets(onsets: pd.DataFrame, summary: pd.DataFrame, runs: Sequence[RunR
                     axis.plot(never, y, "x", color=colour, ms=3, mew=0.7)
                     continue
                 after = 0.0 if np.isnan(row["after"]) else row["after"]
+                axis.plot([row["first"], row["settled"]], [y, y], color=colour, lw=0.6)
                 axis.plot([after, row["onset"]], [y, y], color=colour, lw=1.6, alpha=0.55)
                 axis.plot(row["onset"], y, "o", color=colour, ms=2.6)
             _draw_medians(axis, summary[summary["rule"] == rule], names, colours, never)
             _step_axis(axis, last)
             axis.set_xlim(0, never * 1.3)
             ticks = [0] + [10**e for e in range(3, 8) if 10**e <= last]
-            axis.set_xticks([*ticks, never], [*(f"{t // 1000}k" for t in ticks), "never"])
+            axis.set_xticks(
+                [*ticks, never], [*(f"{t // 1000}k" if t else "0" for t in ticks), "never"]
+            )
             axis.set_title(RULE_TITLES[rule], loc="left")
             axis.set_xlabel("training step of the onset")
             for y in range(len(names) - 1):

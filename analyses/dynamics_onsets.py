@@ -3,16 +3,21 @@
 Two rules, the same for every run. "half": the first snapshot past half of what the measure gains
 over the run, from where it starts (or from its floor, where that is closer to the end) to its end,
 the median of the last tenth of the snapshots. "level": the first snapshot past a level that is
-declared in `MEASURES` for all runs alike. A measure that is past also has to stay: of this snapshot
-and all later ones, at least the share `STAYS` are past. Where a measure gains less than is declared
-to count, or never stays past the level, it has no onset, which an interval over seeds treats as
-later than every step.
+declared in `MEASURES` for all runs alike. What is past also has to stay: the measure is past in at
+least the share `STAYS` of the steps from there to the end, each snapshot standing for the steps
+nearest to it. Where a measure gains less than is declared to count, or never stays past the level,
+it has no onset, which an interval over seeds treats as later than every step.
 
-An onset is known only to lie after the last snapshot before it; `after` keeps that one, and a
-boundary of the recipe between the two is named beside it, for boundaries mimic transitions.
+Exact match wanders: `first` is the first snapshot past the level at all, `settled` the first from
+which on every one is past; an onset is no sharper than the two are apart, nor than the distance to
+the snapshot before it, `after`. A change of the recipe between that one and the onset, or so
+shortly before that its step is at least 1 / NEAR of `after`, is named beside the onset, for
+boundaries mimic transitions.
 """
 
+import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +29,7 @@ from analyses.dynamics_measures import ALL, CANONICAL
 from analyses.dynamics_runs import RunRecord
 from model.intervals import clopper_pearson
 
-STAYS = 0.9
+STAYS, NEAR = 0.9, 2
 RULES = ("half", "level")
 
 
@@ -70,17 +75,19 @@ ten to one of base-10 place value."""
 
 @dataclass(frozen=True)
 class Onset:
-    """When a measure passed its level to stay: after snapshot `after`, at snapshot `step`."""
+    """When a measure passed its level; see the module's docstring. NaN: not at all."""
 
     level: float
     step: float = np.nan
     after: float = np.nan
+    first: float = np.nan
+    settled: float = np.nan
 
 
 def find_onset(
     steps: Sequence[int], values: Sequence[float], level: float, *, rises: bool, stays: float
 ) -> Onset:
-    """Find the first snapshot past a level from which on at least the share `stays` are past.
+    """Find the first snapshot past a level that is past for the share `stays` of what follows.
 
     Args:
         steps: Steps of the snapshots, rising.
@@ -93,14 +100,20 @@ def find_onset(
         The onset; its step is NaN where there is none, `after` is NaN where the first snapshot is
         past already.
     """
-    x = np.asarray(values, dtype=float)
+    x, at = np.asarray(values, dtype=float), np.asarray(steps, dtype=float)
     past = x >= level if rises else x <= level
-    later = np.cumsum(past[::-1])[::-1] / np.arange(len(past), 0, -1)
-    first = np.flatnonzero(past & (later >= stays - 1e-12))
-    if not len(first):
-        return Onset(level)
-    at = int(first[0])
-    return Onset(level, float(steps[at]), float(steps[at - 1]) if at else np.nan)
+    edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+    stands_for = np.diff(edges)
+    remaining = np.cumsum(stands_for[::-1])[::-1]
+    kept = np.cumsum((stands_for * past)[::-1])[::-1] / np.maximum(remaining, 1e-12)
+    stayed = np.flatnonzero(past & (kept >= stays - 1e-12))
+    always = np.logical_and.accumulate(past[::-1])[::-1]
+    first, settled = (float(at[mask.argmax()]) if mask.any() else np.nan for mask in (past, always))
+    if not len(stayed):
+        return Onset(level, first=first, settled=settled)
+    i = int(stayed[0])
+    after = float(at[i - 1]) if i else np.nan
+    return Onset(level, float(at[i]), after, first, settled)
 
 
 def half_gain(
@@ -111,25 +124,24 @@ def half_gain(
     A measure without a declared direction of its own (norms) may also fall.
     """
     x = np.asarray(values, dtype=float)
-    last = max(1, len(x) // 10)
-    start, end = float(x[0]), float(np.median(x[-last:]))
+    start, end = float(x[0]), float(np.median(x[-max(1, len(x) // 10) :]))
     if measure.floored and floor is not None:
         start = max(start, floor)
     if measure.logarithmic:
         if min(start, end) <= 0:
             return Onset(np.nan)
         x = np.log(np.maximum(x, 1e-300))
-        start, end, least = np.log(start), np.log(end), np.log(measure.least)
+        start, end, least = math.log(start), math.log(end), math.log(measure.least)
     else:
         least = measure.least
     rises = end > start
     wrong_way = measure.level is not None and rises != measure.rises
     middle = (start + end) / 2
-    level = float(np.exp(middle)) if measure.logarithmic else middle
+    level = math.exp(middle) if measure.logarithmic else middle
     if abs(end - start) < least or wrong_way:
         return Onset(level)
-    found = find_onset(steps, x, middle, rises=rises, stays=STAYS)
-    return Onset(level, found.step, found.after)
+    found = find_onset(steps, x.tolist(), middle, rises=rises, stays=STAYS)
+    return dataclasses.replace(found, level=level)
 
 
 def declared_level(measure: Measure, floor: float | None) -> float | None:
@@ -152,8 +164,8 @@ def tabulate_onsets(
         runs: The runs' records.
 
     Returns:
-        One row per run, measure and rule: group, level, onset, after (both NaN without onset), and
-        `boundary`, the marks of the recipe that lie between the two, or "".
+        One row per run, measure and rule: group, level, onset, after, first, settled, and
+        `boundary`, the marks of the recipe in or shortly before the bracket, or "".
     """
     pooled = table[(table["source"] == "run") & (table["part"] == ALL)]
     floor = floors[floors["part"] == ALL].set_index("measure")["value"].to_dict()
@@ -171,12 +183,14 @@ def tabulate_onsets(
                 found["level"] = find_onset(steps, values, level, rises=measure.rises, stays=STAYS)
             for rule, onset in found.items():
                 marks = [
-                    label for label, at in record.marks.items() if onset.after <= at < onset.step
+                    label
+                    for label, at in record.marks.items()
+                    if onset.after / NEAR <= at < onset.step
                 ]
                 head = [record.name, record.group, name, rule]
-                rows.append([*head, onset.level, onset.step, onset.after, ", ".join(marks)])
-    names = ["run", "group", "measure", "rule", "level", "onset", "after", "boundary"]
-    return pd.DataFrame(rows, columns=names)
+                rows.append([*head, *dataclasses.astuple(onset), ", ".join(marks)])
+    names = ["run", "group", "measure", "rule", "level", "onset", "after", "first", "settled"]
+    return pd.DataFrame(rows, columns=[*names, "boundary"])
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -202,7 +216,8 @@ def summarise_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
     """Summarise onsets over the runs of a class.
 
     Returns:
-        One row per group, rule and measure: runs, reached (runs with an onset), median onset with
+        One row per group, rule and measure: runs, reached (runs with an onset, with the 95 %
+        Clopper-Pearson interval of their share), median onset with
         its interval (inf: later than every step) and the coverage of that interval.
     """
     rows = []
@@ -216,9 +231,13 @@ def summarise_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
                 "rule": rule,
                 "measure": measure,
                 "runs": len(part),
-                "reached": int(np.isfinite(steps).sum()),
+                "reached": (reached := int(np.isfinite(steps).sum())),
+                "reached_low": clopper_pearson(reached, len(part))[0],
+                "reached_high": clopper_pearson(reached, len(part))[1],
                 "median": float(middle.mean()),
-                **dict(zip(("low", "high", "coverage"), median_interval(steps), strict=True)),
+                **dict(
+                    zip(("low", "high", "coverage"), median_interval(steps.tolist()), strict=True)
+                ),
             }
         )
     return pd.DataFrame(rows)
@@ -227,24 +246,28 @@ def summarise_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
 def compare_order(onsets: pd.DataFrame) -> pd.DataFrame:
     """Count, for every two measures, in how many runs the first moves before the second.
 
-    Only runs in which at least one of the two has an onset say anything. Onsets at the same
-    snapshot are ties.
+    Order is only known where both have an onset; onsets at the same snapshot are ties.
 
     Returns:
-        One row per group, rule and pair: runs, before, same, after, and the share of untied runs
-        in which `first` comes first, with its 95 % Clopper-Pearson interval.
+        One row per group, rule and pair: before, same and after (runs with both onsets),
+        first_only, second_only, neither, and the share of untied runs in which `first` comes
+        first, with its 95 % Clopper-Pearson interval.
     """
     rows = []
     for (group, rule), part in onsets.groupby(["group", "rule"], sort=False):
         wide = part.pivot(index="run", columns="measure", values="onset")
         for first, second in itertools.combinations([m for m in MEASURES if m in wide], 2):
             x, y = wide[first].to_numpy(), wide[second].to_numpy()
-            known = ~(np.isnan(x) & np.isnan(y))
-            x, y = np.nan_to_num(x[known], nan=np.inf), np.nan_to_num(y[known], nan=np.inf)
-            before, after = int((x < y).sum()), int((x > y).sum())
+            before, same, after = int((x < y).sum()), int((x == y).sum()), int((x > y).sum())
+            only = [int((a & b).sum()) for a, b in _alone(np.isnan(x), np.isnan(y))]
             low, high = clopper_pearson(before, before + after)
             share = before / (before + after) if before + after else np.nan
-            head = [group, rule, first, second, int(known.sum()), before]
-            rows.append([*head, int((x == y).sum()), after, share, low, high])
-    names = ["group", "rule", "first", "second", "runs", "before", "same", "after"]
-    return pd.DataFrame(rows, columns=[*names, "share_before", "low", "high"])
+            rows.append([group, rule, first, second, before, same, after, *only, share, low, high])
+    names = ["group", "rule", "first", "second", "before", "same", "after"]
+    names += ["first_only", "second_only", "neither", "share_before", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _alone(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pair up what says that only the first, only the second, or none has an onset."""
+    return [(~x, y), (x, ~y), (x, y)]

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.table import Table
 
 from analyses.dynamics_measures import ALL
-from analyses.dynamics_onsets import MEASURES, RULES, STAYS
+from analyses.dynamics_onsets import MEASURES, NEAR, RULES, STAYS
 from analyses.dynamics_runs import RunRecord
 from analyses.dynamics_store import Measurements
 from interp.certify_count import TOTAL
@@ -66,21 +66,22 @@ def _print_ends(measured: Measurements) -> None:
     inits = pooled[pooled["source"] == "random init"].groupby("measure")["value"]
     floor = measured.floors[measured.floors["part"] == ALL].set_index("measure")["value"]
     table.add_section()
-    table.add_row("random init, largest", "", *(_number(inits.max()[x]) for x in SHOWN))
+    table.add_row("random init", "", *(_number(inits.max()[x]) for x in SHOWN))
     cells = (_number(floor[x]) if x in floor else "" for x in SHOWN)
-    table.add_row("best without the carry", "", *cells)
+    table.add_row("no carry", "", *cells)
     last = trained.sort_values("step").groupby(["run", "measure"]).last()["value"].unstack()
-    for name, label in (("probe_shuffled", "shuffled, largest"), ("probe_global", "global probe")):
+    for name, label in (("probe_shuffled", "shuffled"), ("probe_global", "global")):
         table.add_row(label, "", *[""] * 5, _number(last[name].max()))
     table.caption = (
-        "probe: carry_in given a_i + b_i after attention; without the carry: from s_{i-1} and, for "
-        "loss and digits, a_i + b_i; the last two rows: the largest over runs, at the last snapshot"
+        "probe: carry_in given a_i + b_i, after attention; random init: the largest; no carry: the "
+        "best from s_{i-1} and, for loss and digits, a_i + b_i; shuffled labels and global probe: "
+        "the largest of the last snapshots"
     )
     console.print(table)
 
 
 def _number(x: float) -> str:
-    return f"{x:.3f}" if x < 0.99 else f"{x:.4f}" if x <= 1 else f"{x:.3g}"
+    return f"{x:.3f}" if x <= 1 else f"{x:.3g}"
 
 
 def _print_certified(measured: Measurements) -> None:
@@ -96,7 +97,10 @@ def _print_certified(measured: Measurements) -> None:
 
 
 def _print_onsets(onsets: pd.DataFrame, record: RunRecord) -> None:
-    table = Table(title=f"{record.name}: onsets, as (snapshot before, onset]", title_justify="left")
+    table = Table(
+        title=f"{record.name}: onsets, as (snapshot before, onset] in thousands of steps",
+        title_justify="left",
+    )
     for head in ("measure", "half of gain", "at", "declared level", "at", "recipe"):
         left = head in ("measure", "recipe")
         table.add_column(head, justify="left" if left else "right", no_wrap=not left)
@@ -110,69 +114,78 @@ def _print_onsets(onsets: pd.DataFrame, record: RunRecord) -> None:
                 cells += ["", ""]
                 continue
             row = by_key.loc[(name, rule)]
-            span = f"({_step(row['after'])}, {_step(row['onset'])}]"
-            cells += ["never" if np.isnan(row["onset"]) else span, f"{row['level']:.3g}"]
+            cells += [_bracket(row), f"{row['level']:.3g}"]
             marks += row["boundary"].split(", ") if row["boundary"] else []
         table.add_row(MEASURES[name].title, *cells, ", ".join(dict.fromkeys(marks)))
     table.caption = (
-        f"stays: past at the onset and in at least {STAYS:.0%} of the snapshots from there on; "
-        "recipe: what changes within the bracket"
+        f"past at the onset and for {STAYS:.0%} of the steps from there on; behind the bracket, "
+        "where the measure wanders: first past at all, and past for good; "
+        f"recipe: what changes in the bracket, or at most {NEAR} times earlier than it begins"
     )
     console.print(table)
 
 
-def _step(x: float) -> str:
-    return "start" if np.isnan(x) else f"{x:,.0f}"
+def _bracket(row: pd.Series) -> str:
+    """Write an onset, and what it wandered through where it did."""
+    if np.isnan(row["onset"]):
+        return "never" if np.isnan(row["first"]) else f"not kept; first {_kilo(row['first'])}"
+    text = f"({_kilo(row['after'])}, {_kilo(row['onset'])}]"
+    if row["first"] != row["onset"] or row["settled"] != row["onset"]:
+        text += f" {_kilo(row['first'])}-{_kilo(row['settled'])}"
+    return text
+
+
+def _kilo(step: float) -> str:
+    return "-" if np.isnan(step) else f"{step / 1000:g}"
 
 
 def _print_classes(summary: pd.DataFrame, runs: Sequence[RunRecord]) -> None:
     """Print medians over the runs of each class, with their intervals."""
     groups = list(dict.fromkeys(record.group for record in runs))
+    letter = {group: chr(ord("A") + i) for i, group in enumerate(groups)}
+    say("classes: " + "; ".join(f"{letter[group]} = {group}" for group in groups))
     for rule, title in (("half", "half of the gain"), ("level", "declared level")):
-        table = Table(title=f"onset by class, {title}", title_justify="left")
-        table.add_column("measure")
-        for group in groups:
-            table.add_column(group, justify="right")
-        keyed = summary[summary["rule"] == rule].set_index(["group", "measure"])
+        table = Table(title=f"onset by class, thousands of steps: {title}", title_justify="left")
+        for head in ("measure", "", "median", "interval", "runs", "95 %"):
+            table.add_column(head, justify="left" if head == "measure" else "right", no_wrap=True)
+        keyed = summary[summary["rule"] == rule].set_index(["measure", "group"])
         for name, measure in MEASURES.items():
-            rows = [keyed.loc[(g, name)] if (g, name) in keyed.index else None for g in groups]
-            if any(row is not None for row in rows):
-                table.add_row(measure.title, *("" if r is None else _median(r) for r in rows))
+            for group in [g for g in groups if (name, g) in keyed.index]:
+                row = keyed.loc[(name, group)]
+                title = measure.title if group == groups[0] else ""
+                table.add_row(title, letter[group], _when(row["median"]), *_spread(row))
         table.caption = (
-            "median [interval by order statistics, its coverage] reached / runs (95 % "
-            "Clopper-Pearson); never: later than the run"
+            "interval of the median by order statistics, with its coverage; runs: those with an "
+            "onset of all, and the 95 % Clopper-Pearson interval of their share"
         )
         console.print(table)
 
 
-def _median(row: pd.Series) -> str:
-    reached, runs = int(row["reached"]), int(row["runs"])
-    low, high = clopper_pearson(reached, runs)
-    share = f"{reached}/{runs} ({low:.2f} to {high:.2f})"
-    if runs == 1:
-        return f"{_when(row['median'])}; {share}"
-    interval = f"[{_when(row['low'])}, {_when(row['high'])}; {row['coverage']:.0%}]"
-    return f"{_when(row['median'])} {interval} {share}"
+def _spread(row: pd.Series) -> tuple[str, str, str]:
+    runs = int(row["runs"])
+    interval = f"{_when(row['low'])}-{_when(row['high'])} ({row['coverage']:.0%})"
+    share = f"{row['reached_low']:.2f}-{row['reached_high']:.2f}"
+    return "one run" if runs == 1 else interval, f"{int(row['reached'])}/{runs}", share
 
 
 def _when(step: float) -> str:
-    return f"{step:,.0f}" if np.isfinite(step) else "never"
+    return _kilo(step) if np.isfinite(step) else "never"
 
 
 def _print_order(order: pd.DataFrame) -> None:
-    """Print, for classes of several runs, what comes before exact match."""
-    for (group, rule), part in order[order["runs"] > 1].groupby(["group", "rule"], sort=False):
+    """Print, for classes in which several runs have an onset of exact match, what comes before."""
+    beside = order[(order["first"] == "exact") | (order["second"] == "exact")]
+    for (group, rule), part in beside.groupby(["group", "rule"], sort=False):
         lines = []
-        for row in part[(part["first"] == "exact") | (part["second"] == "exact")].to_dict(
-            "records"
-        ):
+        for row in part.to_dict("records"):
             forward = row["second"] == "exact"
             other = row["first"] if forward else row["second"]
             before, after = (row["before"], row["after"])[:: 1 if forward else -1]
-            low, high = clopper_pearson(before, before + after)
-            lines.append(
-                f"{MEASURES[other].title} {before} before, {row['same']} same, {after} after "
-                f"({low:.2f} to {high:.2f})"
-            )
+            if before + row["same"] + after > 1:
+                low, high = clopper_pearson(before, before + after)
+                lines.append(
+                    f"{MEASURES[other].title} {before} before, {row['same']} same, {after} after "
+                    f"({low:.2f} to {high:.2f})"
+                )
         if lines:
-            say(f"beside exact match ({group}; {rule}): " + "; ".join(lines))
+            say(f"beside exact match ({group}; {rule}; runs with both): " + "; ".join(lines))

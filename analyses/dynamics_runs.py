@@ -22,7 +22,7 @@ from train.progress import LOG
 from train.run import GROKKED, RUN
 
 LOG_SCALE = 1_000
-"""Snapshots are chosen evenly in log(1 + step / LOG_SCALE): evenly before it, by ratio after."""
+"""Steps are spread, and drawn, evenly up to about this one, and by their ratio from there on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,21 +178,18 @@ def _highest_exact(path: Path) -> float:
 def choose_steps(steps: Sequence[int], count: int) -> list[int]:
     """Choose snapshots, first and last always among them.
 
-    They lie evenly in log(1 + step / LOG_SCALE), so that the length curriculum is resolved as well
-    as what comes a hundred thousand steps later.
+    They lie evenly alternately in log(1 + step / LOG_SCALE), so that the length curriculum is
+    resolved, and in the step, because exact match wanders late in training.
     """
     if count >= len(steps):
         return list(steps)
-
-    def place(step: int) -> float:
-        return math.log1p(step / LOG_SCALE)
-
-    first, last = place(steps[0]), place(steps[-1])
     left = list(steps[1:-1])
     chosen = [steps[0], steps[-1]]
+    last = math.log1p((steps[-1] - steps[0]) / LOG_SCALE)
     for i in range(1, count - 1):
-        target = first + (last - first) * i / (count - 1)
-        nearest = min(left, key=lambda step: abs(place(step) - target))
+        share = i / (count - 1)
+        place = LOG_SCALE * math.expm1(share * last) if i % 2 else share * (steps[-1] - steps[0])
+        nearest = min(left, key=lambda step: abs(step - steps[0] - place))
         left.remove(nearest)
         chosen.append(nearest)
     return sorted(chosen)

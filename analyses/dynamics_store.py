@@ -272,7 +272,9 @@ def _read(
     if not path.exists() and not must:
         return pd.DataFrame(columns=columns)
     try:
-        table = pd.read_csv(path, dtype=types, float_precision="round_trip")
+        # Python's own reading of floats is exact, so that what is redrawn is what was drawn.
+        exact = {name: float for name in ("value", "low", "high", "seconds") if name in columns}
+        table = pd.read_csv(path, dtype=types, converters=exact)
         return table[columns]
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: give a folder that this command wrote") from error
