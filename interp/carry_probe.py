@@ -46,8 +46,10 @@ from model.cli import console, progress_console, run_command
 from model.errors import InputError
 from model.factored import init_params
 from model.task import carry_stratified_pairs, query_position, uniform_pairs
+from model.threads import limit_threads
 
 
+@limit_threads()
 def run(
     model: Adder, config: Config, name: str = "model", progress: Progress | None = None
 ) -> Result:
@@ -259,7 +261,7 @@ def summaries(result: Result) -> list[tuple[str, pd.DataFrame]]:
     if not probes.empty:
         rows = probes[probes["feature"] == "carry_in"]
         wide = rows.pivot_table("accuracy", "site", "kind", sort=False)
-        floors = ["majority", "bayes_query", "shuffled", "control_task", "random_init"]
+        floors = ["bayes_query", "bayes_below", "shuffled", "control_task", "random_init"]
         rest = rows[rows["kind"] == "conditional"].groupby("site", sort=False)[floors].mean()
         wide = wide[["global", "conditional", "shared"]].join(rest)
         found.append(("probes of carry_in (floors of the conditional one)", wide.reset_index()))

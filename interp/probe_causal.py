@@ -2,7 +2,9 @@
 
 A pair (`CarryPairs`) has everything in common but carry_in, so a swap of the carry, and of nothing
 else, must move the answer digit by exactly one: up from the run without it, down from the other.
-Directions are found on one half of the pairs and judged on the other.
+Controls: random moves of the same length, and swaps with an input that has other digits below but
+the same carry, which must move nothing. Directions are found on one half of the pairs and judged on
+the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +23,9 @@ from interp.probe_directions import (
     das,
     mean_difference,
     norm_matched,
-    probe_direction,
+    probe_projection,
     project,
+    widen,
 )
 from interp.probe_edges import hold, swap_routes
 from interp.probe_trace import SOURCE_SITES, Network, Trace, trace_column, upstream
@@ -40,6 +43,7 @@ class Swap:
         tokens: Inputs of the base runs: without the carry, then with it.
         base: Their activations.
         source: Activations of the partner of each row.
+        again: Activations of an input with other digits a_{i-1}, b_{i-1} and the row's own carry.
         digit: The right digit of each base run.
         target: The right digit of its partner, one more or one less (mod 10).
         total: a_i + b_i of each row.
@@ -50,6 +54,7 @@ class Swap:
     tokens: Int[Tensor, "batch pos"]
     base: Trace
     source: Trace
+    again: Trace
     digit: Int[Tensor, " batch"]
     target: Int[Tensor, " batch"]
     total: Int[Tensor, " batch"]
@@ -60,6 +65,7 @@ def both_ways(network: Network, pairs: CarryPairs, rows: slice) -> Swap:
     """Run both members of the chosen pairs."""
     low, high = pairs.without[rows], pairs.with_carry[rows]
     tokens, other = torch.cat([low, high]), torch.cat([high, low])
+    again = torch.cat([pairs.without_again[rows], pairs.with_again[rows]])
     digit = torch.cat([pairs.digit[rows], (pairs.digit[rows] + 1) % 10])
     n = len(low)
     sign = torch.ones(2 * n, dtype=torch.int64)
@@ -69,6 +75,7 @@ def both_ways(network: Network, pairs: CarryPairs, rows: slice) -> Swap:
         tokens,
         trace_column(network, tokens, pairs.column),
         trace_column(network, other, pairs.column),
+        trace_column(network, again, pairs.column),
         digit,
         (digit + sign) % 10,
         torch.cat([pairs.total[rows], pairs.total[rows]]),
@@ -139,34 +146,37 @@ def interchange(
         generator: Draws them.
 
     Returns:
-        Rows of site, method, rank and outcome. Method "full" swaps the whole activation.
+        Rows of site, method, rank and outcome. Method "full" swaps the whole activation, "same
+        carry" swaps it with that of an input with the same carry.
     """
     half = len(pairs.total) // 2
     fit = both_ways(network, pairs, slice(0, half))
     test = both_ways(network, pairs, slice(half, None))
     rows = []
-    for route, logits in swap_routes(
-        network, test.base, test.source, test.tokens, pairs.column
-    ).items():
-        rows.append({"site": route, "method": "full", "rank": 0, **outcome(logits, test)})
+    for method, other in (("full", test.source), ("same carry", test.again)):
+        routes = swap_routes(network, test.base, other, test.tokens, pairs.column)
+        for route, logits in routes.items():
+            rows.append({"site": route, "method": method, "rank": 0, **outcome(logits, test)})
     for site in sites:
         difference = test.source[site] - test.base[site]
         without, with_carry = fit.base[site][:half], fit.base[site][half:]
         width = difference.shape[1]
         mean = mean_difference(without, with_carry)
-        bases = {
-            "mean difference": mean,
-            "probe": probe_direction(without, with_carry, fit.total[:half]),
-        }
+        bases = {"mean difference": mean}
+        found = mean
         for rank in das_ranks:
             if rank < width and site not in ("attn_scores", "pattern"):
-                loss_of = _interchange_loss(network, fit, site)
-                bases[f"DAS {rank}"] = das(loss_of, mean, rank, generator)
+                start = widen(found, rank, fit.source[site] - fit.base[site])
+                found = das(_interchange_loss(network, fit, site), start)
+                bases[f"DAS {rank}"] = found
         moves = {name: project(difference, basis) for name, basis in bases.items()}
+        probe = probe_projection(without, with_carry, fit.total[:half])
+        moves["probe"] = difference @ probe
         moves["full"] = difference
+        moves["same carry"] = test.again[site] - test.base[site]
         for name, move in moves.items():
             result = outcome(logits_after(network, test, site, move), test)
-            rank = bases[name].shape[1] if name in bases else width
+            rank = bases[name].shape[1] if name in bases else 1 if name == "probe" else width
             rows.append({"site": site, "method": name, "rank": rank, **result})
         draws = [
             outcome(

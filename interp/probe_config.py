@@ -66,7 +66,6 @@ class Config:
         return cls(
             columns=(1, 5, 10),
             n_attention=2_000,
-            n_probe=2_000,
             n_pairs=300,
             n_edges=200,
             n_prefix=400,

@@ -154,12 +154,16 @@ class CarryPairs:
         without: Inputs with carry_in 0 and the true prefix.
         with_carry: Inputs with carry_in 1 and the true prefix.
         total: a_i + b_i.
+        without_again: `without` with its t split into two digits anew: another input, same carry.
+        with_again: `with_carry` likewise.
     """
 
     column: int
     without: Int[Tensor, "batch 33"]
     with_carry: Int[Tensor, "batch 33"]
     total: Int[Tensor, " batch"]
+    without_again: Int[Tensor, "batch 33"]
+    with_again: Int[Tensor, "batch 33"]
 
     @property
     def digit(self) -> Int[Tensor, " batch"]:
@@ -185,7 +189,7 @@ def carry_pairs(column: int, n: int, generator: torch.Generator) -> CarryPairs:
             b + (sums - x - db[:, column - 1]) * place,
         )
 
-    base, source = with_sum(total), with_sum(total + 10)
+    sums = (total, total + 10, total, total + 10)
     here = (da + db)[:, column] if column < da.shape[1] else torch.zeros_like(a)
-    tokens = [encode(*pair)[:, :N_INPUT] for pair in (base, source)]
-    return CarryPairs(column, tokens[0], tokens[1], here)
+    low, high, low_again, high_again = (encode(*with_sum(t))[:, :N_INPUT] for t in sums)
+    return CarryPairs(column, low, high, here, low_again, high_again)

@@ -2,7 +2,9 @@
 
 Each is an orthonormal basis U of a subspace of one site, and an interchange replaces x by
 x + U U^T (x_source - x). DAS (Geiger et al. 2024) searches the subspace whose interchange makes the
-network give the source's digit. The random control moves x as far as the mean-difference
+network give the source's digit. A probe has two directions, what it reads and what moves its
+reading with the least change as the data's covariance measures it, so that its interchange, like
+its score, is the same in every gauge. The random control moves x as far as the mean-difference
 interchange does, in a random direction.
 """
 
@@ -33,12 +35,16 @@ def mean_difference(
     return orthonormal((with_carry - without).mean(dim=0)[:, None])
 
 
-def probe_direction(
+def probe_projection(
     without: Float[Tensor, "batch width"],
     with_carry: Float[Tensor, "batch width"],
     total: Int[Tensor, " batch"],
-) -> Basis:
-    """Return the normal of a logistic probe for the carry with an intercept for each digit sum."""
+) -> Float[Tensor, "width width"]:
+    """Return the projection P of a logistic probe with an intercept for each digit sum.
+
+    With the probe's normal w and the covariance C of the site, d P = (d . w) C w / (w . C w): in
+    whitened coordinates, the orthogonal projection on what the probe reads.
+    """
     x = torch.cat([without, with_carry]).numpy()
     y = np.repeat([0, 1], len(without))
     train = np.ones(len(x), dtype=bool)
@@ -48,38 +54,47 @@ def probe_direction(
     offsets = (given[:, None] == np.unique(given)).astype(float)
     fitted = fit_logistic(np.concatenate([white, offsets], axis=1), y)
     if rank == 0 or isinstance(fitted, int):
-        return torch.zeros(x.shape[1], 1, dtype=torch.float64)
-    # white = centred @ M, so a probe w on white is M w on the site.
-    M = np.linalg.pinv(x - x.mean(axis=0)) @ white
-    return orthonormal(torch.as_tensor(M @ fitted.coef_[0, :rank])[:, None])
+        return torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+    centred = x - x.mean(axis=0)
+    into, back = np.linalg.pinv(centred) @ white, np.linalg.pinv(white) @ centred
+    w = fitted.coef_[0, :rank]
+    return torch.as_tensor(np.outer(into @ w, w @ back) / (w @ w))
+
+
+def widen(
+    basis: Basis, rank: int, difference: Float[Tensor, "batch width"]
+) -> Float[Tensor, "width wide"]:
+    """Add to a basis the directions in which a difference has least: it then swaps hardly more."""
+    rest = difference - project(difference, basis)
+    least_first = torch.linalg.svd(rest, full_matrices=True).Vh.flip(0)
+    for direction in least_first:
+        left = direction - project(direction[None], basis)[0]
+        if basis.shape[1] < rank and float(left.norm()) > 1e-6:
+            basis = torch.cat([basis, (left / left.norm())[:, None]], dim=1)
+    return basis
 
 
 def das(
     loss_of: Callable[[Basis], Tensor],
-    start: Float[Tensor, "width 1"],
-    rank: int,
-    generator: torch.Generator,
+    start: Float[Tensor, "width rank"],
     steps: int = 60,
     rate: float = 0.1,
 ) -> Basis:
-    """Search the subspace of given rank with the least loss by gradient descent (Adam).
+    """Search the subspace with the least loss by gradient descent (Adam, the rate falling to 0).
 
     Args:
         loss_of: Loss of an interchange with a basis, differentiable in it.
-        start: Direction to begin with; the other columns begin at random.
-        rank: Dimension of the subspace.
-        generator: Draws the random columns.
+        start: Columns to begin with, as many as the subspace has dimensions.
         steps: Gradient steps.
-        rate: Learning rate.
+        rate: Learning rate of the first step.
 
     Returns:
-        The best basis seen.
+        The best basis seen, that of the start included.
     """
-    width = start.shape[0]
-    noise = torch.randn(width, rank, generator=generator, dtype=torch.float64) / width**0.5
-    free = noise.index_copy(1, torch.tensor([0]), start).requires_grad_()
+    free = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([free], lr=rate)
-    best, best_loss = orthonormal(free.detach()), float("inf")
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    best, best_loss = orthonormal(start), float("inf")
     for _ in range(steps):
         basis = orthonormal(free)
         loss = loss_of(basis)
@@ -89,6 +104,7 @@ def das(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return best
 
 

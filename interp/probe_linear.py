@@ -1,8 +1,10 @@
 """Where carry information is linearly present: hook sites x answer columns x features.
 
 Every score stands beside its floors on the same held-out inputs: the majority class, the best guess
-from s_{i-1} alone (uniform digits make it independent of a_i + b_i), shuffled training labels,
-a control task with a random label for each type (Hewitt & Liang 2019; selectivity is the score less
+from s_{i-1} alone (uniform digits make it independent of a_i + b_i), the best guess from a_{i-1} +
+b_{i-1} alone (a site that holds this sum does not hold the carry yet; in column 1 the sum decides
+it, so there is no such floor), shuffled training labels, a control task with a random label for
+each type (Hewitt & Liang 2019; selectivity is the score less
 the control's), random-init models, the site before attention, and, as ceiling, the raw digits.
 Control tasks are split at random, so that their types are all seen in training, which favours the
 control. p-values test a score against its best floor and are corrected (Holm) over all scores.
@@ -20,7 +22,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from interp.probe_data import ProbeInputs, split_by_context
+from interp.probe_data import OF_THE_COLUMN_BELOW, ProbeInputs, split_by_context
 from interp.probe_fit import (
     Score,
     best_guess,
@@ -123,7 +125,12 @@ def _score_feature(
     floors = {
         "majority": best_guess(y, ~train, np.zeros_like(y)).accuracy,
         "bayes_query": best_guess(y, ~train, query).accuracy,
+        "bayes_below": float("nan"),
     }
+    if feature in OF_THE_COLUMN_BELOW:
+        below = best_guess(y, ~train, inputs.sums(column - 1))
+        if below.hits < below.trials:
+            floors["bayes_below"] = below.accuracy
     raw = whiten(inputs.raw_digits(column), train)
     ceilings = {kind: score(kind, raw, y, train).accuracy for kind in kinds_of(feature)}
     spans = [_Spans(net, inputs, column, train) for net in (network, *controls)]
@@ -213,7 +220,7 @@ def _random_labels(
 
 def best_floor(table: pd.DataFrame) -> pd.Series:
     """Take the largest of the floors that a score must beat to say anything about the site."""
-    names = ["majority", "bayes_query", "random_init_max"]
+    names = ["majority", "bayes_query", "bayes_below", "random_init_max"]
     return table[names].max(axis=1)
 
 

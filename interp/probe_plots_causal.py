@@ -11,7 +11,16 @@ from interp.output import TWO_COLUMNS
 from interp.probe_prefix import RIVALS
 from interp.probe_result import Result
 
-METHODS = ("full", "mean difference", "DAS 1", "DAS 2", "DAS 3", "probe", "random")
+RIVAL_LABELS = {
+    "flat": "operands alone",
+    "fed": r"$s_{i-1}$ alone",
+    "step": "step (bit)",
+    "linear": "line (graded)",
+    "ramp": "ramp",
+    "lookup": "free table",
+}
+
+METHODS = ("full", "mean difference", "DAS 1", "DAS 2", "DAS 3", "probe", "random", "same carry")
 
 
 def draw_causal(result: Result) -> Figure:
@@ -46,7 +55,7 @@ def _interchange(axes: Axes, interchange: pd.DataFrame) -> None:
     axes.set(xlabel="", ylabel="")
     axes.set_xticks(
         axes.get_xticks(),
-        [m.replace(" difference", "\ndiff.").replace("DAS ", "DAS\n") for m in methods],
+        [m.replace(" difference", "\ndiff.").replace(" ", "\n") for m in methods],
         rotation=0,
         fontsize=6.5,
     )
@@ -161,5 +170,6 @@ def _rivals(axes: Axes, rivals: pd.DataFrame) -> None:
     axes.set(
         xlabel="held-out $R^2$ (dots: columns)", ylabel="", xlim=(min(0, mean.min()) - 0.05, 1.03)
     )
+    axes.set_yticks(np.arange(len(RIVALS)), [RIVAL_LABELS[rival] for rival in RIVALS])
     axes.set_title("c  accounts of the response", loc="left")
     sns.despine(ax=axes)

@@ -6,10 +6,11 @@ know the carry: a soft place value is graded in t - s_{i-1} (and goes on to shif
 the ends), a carry bit is a step, and looking ahead at the operands alone is flat.
 
 Response: r = logit[D + 1] - logit[D], with D = (a_i + b_i) mod 10 the digit without a carry.
-Rivals are fitted for each value of a_i + b_i on one half of the operand pairs and scored on the
-other (R^2).
-`ramp` is a line between two saturation points and contains both `linear` and `step`; `lookup` is a
-free table of (t, s_{i-1}), the ceiling of anything that depends on these two alone.
+`flat` and `fed` are free tables of t and of s_{i-1} alone: `fed` is what a network does that sees
+nothing of the operands below. `ramp` is a line between two saturation points and contains both
+`linear` and `step`; `lookup` is a free table of (t, s_{i-1}), the ceiling of anything that depends
+on these two alone. Rivals are fitted for each value of a_i + b_i on one half of the operand pairs
+and scored on the other (R^2).
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,7 @@ from interp.probe_data import ProbeInputs
 from interp.probe_trace import Network, trace_column
 from model.task import query_position
 
-RIVALS = ("flat", "step", "linear", "ramp", "lookup")
-
+RIVALS = ("flat", "fed", "step", "linear", "ramp", "lookup")
 
 _COLUMNS = ["column", "input", "total", "t", "fed", "true", "response", "shift"]
 
@@ -132,6 +132,8 @@ def _predict(
     x = t - fed
     if rival == "flat":
         return _cell_means(t, r, train)
+    if rival == "fed":
+        return _cell_means(fed, r, train)
     if rival == "lookup":
         return _cell_means(10 * t + fed, r, train)
     if rival == "linear":

@@ -1,7 +1,7 @@
 """What the carry probe found, in sentences computed from its tables.
 
-Each statement has its number and its control, and says so where a criterion is not met. Criteria
-are constants of this module; nothing is said that the tables of the run do not hold.
+Each statement says for which columns its criterion is met (interp.probe_criteria), with the number
+and its controls; nothing is said that the tables of the run do not hold.
 """
 
 from collections.abc import Mapping
@@ -9,20 +9,39 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from interp.probe_criteria import (
+    ACCOUNTS,
+    CORRECT,
+    IN_PART,
+    NOT_MOVED,
+    OF_SOURCES,
+    USED,
+    accounts,
+    answered,
+    best_site,
+    dormant,
+    dose,
+    grouped,
+    listed,
+    moved,
+    path,
+    present,
+    route,
+    share,
+    used,
+)
 from model.task import N_DIGITS
 
-PRESENT = 0.05
-"""A probe finds the carry in a column where its Holm-corrected p-value is below this."""
-USED = 0.9
-"""A site's direction carries the carry where its interchange moves this share of the answers."""
-CORRECT = 0.99
-"""A network answers a column where it is right on this share of true prefixes."""
 MARGIN = 0.03
 """A mean accuracy is called larger than its floor from this difference on."""
-GRADED = 0.05
-"""One account of the response is better than another by at least this much held-out R^2."""
 
 Tables = Mapping[str, pd.DataFrame]
+
+KINDS = {
+    "conditional": "given a_i + b_i",
+    "shared": "with one direction for all sums and an offset for each",
+    "global": "with one probe for all inputs (columns with operand digits)",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ class Statement:
 
     Attributes:
         topic: What it is about.
-        holds: Whether the criterion was met.
+        holds: Whether the criterion was met, in every column looked at.
         text: The sentence, with number and control.
     """
 
@@ -44,14 +63,14 @@ def verdict(tables: Tables) -> list[Statement]:
     """State what the tables of one run show, in the order of the argument."""
     statements = [_answers(tables["patterns"]), _attention(tables["attention"], tables["edges"])]
     if not tables["probes"].empty:
-        statements += [_before(tables["probes"]), *_present(tables["probes"])]
+        statements.append(_before(tables["probes"]))
+        statements += [_present(tables["probes"], kind) for kind in KINDS]
     if not tables["interchange"].empty:
         statements += [_used(tables["interchange"]), _route(tables["interchange"])]
-        statements += [_reader(tables["reader"]), _dose(tables["steering"])]
+        statements += [_path(tables["reader"]), _dose(tables["steering"])]
     if not tables["rivals"].empty:
         statements.append(_prefix(tables["rivals"], tables["response"]))
-    statements.append(_summary(statements, tables))
-    return statements
+    return [*statements, _summary(tables)]
 
 
 def _percent(value: float) -> str:
@@ -60,44 +79,60 @@ def _percent(value: float) -> str:
 
 def _answers(patterns: pd.DataFrame) -> Statement:
     accuracy = patterns.pivot(index="column", columns="pattern", values="accuracy")
-    live = accuracy["live"]
+    live, right = accuracy["live"], answered(patterns)
     worst = int(live.idxmin())
     text = (
-        f"With true prefixes the network answers {_percent(live.mean())} of the digits of the "
-        f"columns looked at (lowest: column {worst}, {_percent(live.min())}); with every pattern "
-        f"replaced by its position mean {_percent(accuracy['position mean'].mean())}, by the "
-        f"uniform causal pattern {_percent(accuracy['uniform causal'].mean())}."
+        f"With true prefixes the network answers {share(live.index[right], live.index)} (at least "
+        f"{_percent(CORRECT)} right). Mean "
+        f"{_percent(live.mean())}, lowest column {worst} with {_percent(live.min())}; with every "
+        f"pattern replaced by its position mean {_percent(accuracy['position mean'].mean())}, by "
+        f"the uniform causal pattern {_percent(accuracy['uniform causal'].mean())}."
     )
-    return Statement("answers", bool(live.min() >= CORRECT), text)
+    return Statement("answers", bool(right.all()), text)
 
 
 def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
     chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
-    chosen = chosen[chosen["column"].between(1, 9)]
-    if chosen.empty:
-        chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
-    mean = chosen.groupby("role")[["weight", "uniform", "random_init"]].mean()
+    middle = chosen[chosen["column"].between(1, 9)]
+    mean = (chosen if middle.empty else middle).groupby("role")
+    mean = mean[["weight", "uniform", "random_init"]].mean()
     own = mean.reindex(["a_i", "b_i"]).fillna(0.0).sum()
     below = mean.reindex(["a_{i-1}", "b_{i-1}"]).fillna(0.0).sum()
     ratio = own["weight"] / below["weight"] if below["weight"] > 0 else float("inf")
+    looks = bool(own["weight"] + below["weight"] > 2 * (own["uniform"] + below["uniform"]))
     text = (
-        f"Attention puts {own['weight']:.3f} on a_i and b_i together and {below['weight']:.3f} on "
+        f"Attention {'singles' if looks else 'does not single'} out the digits of columns i and "
+        f"i - 1: it puts {own['weight']:.3f} on a_i and b_i together and {below['weight']:.3f} on "
         f"a_(i-1) and b_(i-1), {ratio:.1f} to 1 (uniform causal {own['uniform']:.3f} and "
         f"{below['uniform']:.3f}; random init {own['random_init']:.3f} and "
         f"{below['random_init']:.3f})."
     )
     if not edges.empty:
         cut = edges[(edges["cut"] == "mean") & (edges["norm"] == "live")]
-        cut = cut[cut["path"] == "total"].groupby("role")["accuracy"].mean()
-        names = [role for role in ("a_i", "b_i", "a_{i-1}", "b_{i-1}", "s_{i-1}") if role in cut]
-        listed = ", ".join(f"{r.replace('{', '(').replace('}', ')')} {cut[r]:.3f}" for r in names)
-        text += f" Accuracy of the digit with one edge set to its position mean: {listed}."
-    looks = own["weight"] + below["weight"] > 2 * (own["uniform"] + below["uniform"])
-    return Statement("attention", bool(looks), text)
+        total = cut[cut["path"] == "total"].groupby("role")["accuracy"].mean()
+        direct = cut[cut["path"] == "direct"].groupby("role")["drop"].mean()
+        frozen = edges[(edges["cut"] == "mean") & (edges["norm"] == "frozen")]
+        frozen = frozen[frozen["path"] == "direct"].groupby("role")["drop"].mean()
+        text += (
+            f" Accuracy of the digit with one edge set to its position mean: {_roles(total, 3)}; "
+            f"margin lost by the direct path alone, of {edges['clean_margin'].mean():.2f}: "
+            f"{_roles(direct, 2)} (norms frozen: {_roles(frozen, 2)})."
+        )
+    return Statement("attention", looks, text)
+
+
+def _roles(values: pd.Series, places: int) -> str:
+    names = [role for role in ("a_i", "b_i", "a_{i-1}", "b_{i-1}", "s_{i-1}") if role in values]
+    plain = {role: role.replace("{", "(").replace("}", ")") for role in names}
+    return ", ".join(f"{plain[role]} {values[role]:.{places}f}" for role in names)
 
 
 def _carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
+    rows = probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
+    if kind == "global" and (rows["column"] < N_DIGITS).any():
+        # In column 10 the digit sum is always 0, so nothing is left to condition on.
+        rows = rows[rows["column"] < N_DIGITS]
+    return rows
 
 
 def _before(probes: pd.DataFrame) -> Statement:
@@ -113,168 +148,192 @@ def _before(probes: pd.DataFrame) -> Statement:
     return Statement("before attention", more, text)
 
 
-def _present(probes: pd.DataFrame) -> list[Statement]:
-    statements = []
-    kinds = {
-        "conditional": "given a_i + b_i",
-        "shared": "with one direction for all sums and an offset for each",
-        "global": "with one probe for all inputs (columns with operand digits)",
-    }
-    sites = list(dict.fromkeys(probes["site"]))
-    for kind, how in kinds.items():
-        rows = _carry_rows(probes, kind)
-        if kind == "global" and (rows["column"] < N_DIGITS).any():
-            # In column 10 the digit sum is always 0, so nothing is left to condition on.
-            rows = rows[rows["column"] < N_DIGITS]
-        if rows.empty:
-            continue
-        mean = rows.groupby("site")["accuracy"].mean().reindex(sites)
-        site = str(mean.idxmax())
-        best = rows[rows["site"] == site]
-        passed = int((best["p_holm"] < PRESENT).sum())
-        worst = best.loc[best["accuracy"].idxmin()]
-        text = (
-            f"Carry_in is read best at {site}, {how}: {_percent(best['accuracy'].mean())} "
-            f"(lowest: column {worst['column']}, {_percent(worst['accuracy'])}, 95 % interval "
-            f"{worst['low']:.3f} to {worst['high']:.3f}); floors: s_(i-1) "
-            f"{_percent(best['bayes_query'].mean())}, best random init "
-            f"{_percent(best['random_init_max'].mean())}, shuffled labels "
-            f"{_percent(best['shuffled'].mean())}, control task "
-            f"{_percent(best['control_task'].mean())}; above its floor in {passed} of {len(best)} "
-            f"columns (Holm). Sites above it in every column: {_everywhere(rows)}."
+def _present(probes: pd.DataFrame, kind: str) -> Statement:
+    rows = _carry_rows(probes, kind)
+    found = present(rows)
+    scores = rows.pivot(index="site", columns="column", values="accuracy")
+    site = best_site(found, scores.loc[found.index])
+    columns = list(found.columns[found.loc[site]])
+    best = rows[rows["site"] == site]
+    worst = best.loc[best["accuracy"].idxmin()]
+    text = (
+        f"Carry_in is linearly present, {KINDS[kind]}, in {share(columns, found.columns)}, best at "
+        f"{site}: {_percent(best['accuracy'].mean())}"
+    )
+    if 0 < len(columns) < len(best):
+        passed = best["column"].isin(columns)
+        text += (
+            f" (there {_percent(best['accuracy'][passed].mean())}, in the others "
+            f"{_percent(best['accuracy'][~passed].mean())})"
         )
-        statements.append(Statement(f"present, {kind}", passed == len(best), text))
-    return statements
-
-
-def _everywhere(rows: pd.DataFrame) -> str:
-    """Name the sites whose scores pass in every column, in the order of the computation."""
-    passed = (rows["p_holm"] < PRESENT).groupby(rows["site"], sort=False).all()
-    return ", ".join(str(site) for site in passed.index[passed]) or "none"
-
-
-def _moved(interchange: pd.DataFrame, method: str) -> pd.Series:
-    rows = interchange[interchange["method"] == method]
-    order = list(dict.fromkeys(rows["site"]))
-    return rows.groupby("site")["moved"].mean().reindex(order)
+    text += (
+        f", lowest column {worst['column']} with {_percent(worst['accuracy'])} (95 % interval "
+        f"{worst['low']:.3f} to {worst['high']:.3f}). Floors: s_(i-1) alone "
+        f"{_percent(best['bayes_query'].mean())}, "
+    )
+    if best["bayes_below"].notna().any():
+        text += f"a_(i-1) + b_(i-1) alone {_percent(best['bayes_below'].mean())}, "
+    text += (
+        f"best random init {_percent(best['random_init_max'].mean())}, shuffled labels "
+        f"{_percent(best['shuffled'].mean())}, control task "
+        f"{_percent(best['control_task'].mean())}; Holm's correction over {len(probes)} scores."
+    )
+    others = [str(s) for s in found.index if s != site and columns and found.loc[s, columns].all()]
+    if columns:
+        text += f" Other sites above all floors in these columns: {', '.join(others) or 'none'}."
+    aside = rows[rows["site"].isin(OF_SOURCES)]
+    if not aside.empty and site not in OF_SOURCES:
+        each = aside.groupby("site", sort=False)["accuracy"].mean()
+        text += (
+            f" Not counted, since they have a number for each source as the digits themselves "
+            f"({_percent(best['raw_digits'].mean())}) do: "
+            f"{', '.join(f'{name} {_percent(score)}' for name, score in each.items())}."
+        )
+    return Statement(f"present, {kind}", len(columns) == len(found.columns), text)
 
 
 def _used(interchange: pd.DataFrame) -> Statement:
-    carry, random = _moved(interchange, "mean difference"), _moved(interchange, "random")
-    full, probe = _moved(interchange, "full"), _moved(interchange, "probe")
-    used = [site for site in carry.index if carry[site] >= USED]
-    site = used[0] if used else str(carry.idxmax())
-    rows = interchange[(interchange["site"] == site) & (interchange["method"] == "mean difference")]
-    worst = rows.loc[rows["moved"].idxmin()]
-    das = interchange[interchange["method"] == "DAS 1"]
-    searched = ""
-    if not das.empty and site in set(das["site"]):
-        searched = f", a searched direction (DAS) {_percent(_moved(interchange, 'DAS 1')[site])}"
+    judged, mean = used(interchange), moved(interchange, "mean difference")
+    site = best_site(judged, mean)
+    row = mean.loc[site]
+    wholly, partly = _degrees(judged.loc[site])
+    methods = {method: moved(interchange, method) for method in interchange["method"].unique()}
+
+    def over(method: str, columns: list[int]) -> str:
+        return _percent(methods[method].loc[site, columns].mean())
+
+    parts = []
+    for columns, how in (
+        (wholly, f"by exactly one nearly always (at least {_percent(USED)})"),
+        (partly, f"in part (at least {_percent(IN_PART)})"),
+        ([c for c in row.index if c not in wholly + partly], "in fewer cases"),
+    ):
+        if columns:
+            parts.append(
+                f"moves the digit {how} in {listed(columns)}: {over('mean difference', columns)} "
+                f"(random move of the same length {over('random', columns)}, whole activation "
+                f"{over('full', columns)}, whole activation of an input with the same carry "
+                f"{over('same carry', columns)})"
+            )
+    listing = [f"the probe's {_percent(methods['probe'].loc[site].mean())}"]
+    for method in ("DAS 1", "DAS 2", "DAS 3"):
+        if method in methods and site in methods[method].index:
+            listing.append(f"{method} {_percent(methods[method].loc[site].mean())}")
+    complete = [str(s) for s in judged.index if (judged.loc[s] == 1).all()]
     text = (
         f"Swapping one direction at {site}, the mean carry difference, between inputs that differ "
-        f"only in carry_in moves the digit by exactly one in {_percent(carry[site])} of the cases "
-        f"(lowest: column {worst['column']}, {_percent(worst['moved'])}); a random move of the "
-        f"same length {_percent(random[site])}, the probe's direction {_percent(probe[site])}"
-        f"{searched}, the whole activation {_percent(full[site])}. "
-        + (
-            f"Sites where it moves at least {_percent(USED)}: {', '.join(used)}."
-            if used
-            else f"No site reaches {_percent(USED)}."
-        )
+        f"only in carry_in {'; '.join(parts)}. Other directions there, mean of columns: "
+        f"{', '.join(listing)}. Sites where it moves the digit in every column: "
+        f"{', '.join(complete) or 'none'}."
     )
-    return Statement("used", bool(used), text)
+    if illusions := dormant(interchange):
+        text += (
+            f" Not counted, since they move more than the whole activation does and so open a path "
+            f"that is dormant otherwise: {', '.join(illusions)}."
+        )
+    return Statement("used", len(wholly) == len(row), text)
+
+
+def _degrees(row: pd.Series) -> tuple[list[int], list[int]]:
+    return list(row.index[row == 1]), list(row.index[row == 0.5])
 
 
 def _route(interchange: pd.DataFrame) -> Statement:
-    full = _moved(interchange, "full")
+    full, same = (moved(interchange, m).mean(axis=1) for m in ("full", "same carry"))
+    by_column = route(interchange)
+    names = {"values": "all values", "keys": "all keys", "keys and values": "both"}
+    listing = [
+        f"{name} {_percent(full[site])} (of an input with the same carry {_percent(same[site])})"
+        for site, name in names.items()
+    ]
     text = (
-        f"By route: swapping all values moves {_percent(full['values'])} of the digits by one, all "
-        f"keys {_percent(full['keys'])}, both {_percent(full['keys and values'])}."
+        f"By route the carry is brought {grouped(by_column)}. Digits moved by one, mean of "
+        f"columns, when swapping {', '.join(listing)}."
     )
-    return Statement("route of attention", bool(full["values"] >= USED > full["keys"]), text)
+    return Statement("route of attention", bool((by_column == "by the values").all()), text)
 
 
-def _reader(reader: pd.DataFrame) -> Statement:
-    live = reader[reader["norm"] == "live"].groupby(["part", "path"])["moved"].mean()
-    dimension = reader.groupby("part")["dimension"].first()
+def _path(reader: pd.DataFrame) -> Statement:
+    rows = reader[reader["norm"] == "live"]
+    live = rows.groupby(["part", "path"])["moved"].mean()
+    dimension = rows.groupby("part")["dimension"].first()
+    both = rows[(rows["part"] == "read") & (rows["path"] == "both")].set_index("column")["moved"]
+    enough = both >= USED
     text = (
         f"Of the difference at resid_mid, what the feed-forward layer reads "
-        f"({dimension['read']} of {dimension['whole']} dimensions) moves "
-        f"{_percent(live['read', 'both'])}, the rest {_percent(live['unread', 'both'])}; the whole "
-        f"difference through the feed-forward layer alone {_percent(live['whole', 'feed-forward'])}"
-        f", through the skip alone {_percent(live['whole', 'skip'])}, a random one of the same "
-        f"length {_percent(live['random', 'both'])}."
+        f"({dimension['read']} of {dimension['whole']} dimensions) suffices in "
+        f"{share(both.index[enough], both.index)}: it moves {_percent(live['read', 'both'])}, "
     )
-    return Statement("path", bool(live["read", "both"] >= USED), text)
+    text += (
+        f"the rest {_percent(live['unread', 'both'])}"
+        if dimension["unread"]
+        else "and nothing is left that it does not read"
+    )
+    text += (
+        f" (random difference of the same length {_percent(live['random', 'both'])}). The whole "
+        f"difference acts {grouped(path(reader))}: through the feed-forward layer alone it moves "
+        f"{_percent(live['whole', 'feed-forward'])}, through the skip alone "
+        f"{_percent(live['whole', 'skip'])}."
+    )
+    return Statement("path", bool(enough.all()), text)
 
 
 def _dose(steering: pd.DataFrame) -> Statement:
     rows = steering[(steering["site"] == "resid_mid")]
+    by_column = dose(steering)
     table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
-    one, two = table["carry", 1.0, 1], table["carry", 2.0, 2]
-    stays = table["carry", 2.0, 1]
-    kind = "goes on, as a place value does" if two > stays else "stays, as a carry bit does"
-    if one < 0.5:
-        kind = "is not moved in the first place"
     text = (
         f"Adding the mean carry difference once at resid_mid to inputs without a carry moves "
-        f"{_percent(one)} of the digits by one (random direction "
-        f"{_percent(table['random', 1.0, 1])}); added twice, {_percent(two)} move by two and "
-        f"{_percent(stays)} by one: the digit {kind}."
+        f"{_percent(table['carry', 1.0, 1])} of the digits by one (random direction "
+        f"{_percent(table['random', 1.0, 1])}); added twice, {_percent(table['carry', 2.0, 2])} "
+        f"move by two and {_percent(table['carry', 2.0, 1])} by one (mean of columns): the digit "
+        f"{grouped(by_column)}."
     )
-    return Statement("dose", bool(one >= USED), text)
+    return Statement("dose", bool((by_column != NOT_MOVED).all()), text)
 
 
 def _prefix(rivals: pd.DataFrame, response: pd.DataFrame) -> Statement:
     score = rivals.groupby("rival")["r_squared"].mean()
-    counted = response.assign(weight=response["n"])
-    high = counted[counted["x"] >= 16]
-    low = counted[counted["x"] <= -7]
+    high, low = response[response["x"] >= 16], response[response["x"] <= -7]
     two = float((high["shift 2"] * high["n"]).sum() / max(high["n"].sum(), 1))
     minus = float((low["shift -1"] * low["n"]).sum() / max(low["n"].sum(), 1))
-    name = account(rivals)
+    by_column = accounts(rivals)
     text = (
-        f"Under a wrong s_(i-1) the response is explained by t - s_(i-1) as a line with R^2 "
-        f"{score['linear']:.3f}, as a step {score['step']:.3f}, as a ramp between saturation "
-        f"points {score['ramp']:.3f}, from the operands alone {score['flat']:.3f}, by a free table "
-        f"{score['lookup']:.3f} (held out); at t - s_(i-1) >= 16 the digit moves by two in "
-        f"{_percent(two)}, at <= -7 by minus one in {_percent(minus)}: {name}."
+        f"Under a wrong s_(i-1) the response fits {grouped(by_column)}. Explained (held-out R^2, "
+        f"mean of columns) by t - s_(i-1), t = a_(i-1) + b_(i-1), as a line {score['linear']:.3f}, "
+        f"as a step {score['step']:.3f}, as a ramp between saturation points {score['ramp']:.3f}; "
+        f"by t alone {score['flat']:.3f}, by s_(i-1) alone {score['fed']:.3f}, by a free table of "
+        f"both {score['lookup']:.3f}. At t - s_(i-1) >= 16 the digit moves by two in "
+        f"{_percent(two)}, at <= -7 by minus one in {_percent(minus)}."
     )
-    return Statement("inconsistent prefixes", name in ACCOUNTS[:3], text)
+    return Statement("inconsistent prefixes", bool((by_column != ACCOUNTS[3]).all()), text)
 
 
-ACCOUNTS = (
-    "a graded place value",
-    "a step, as of a carry bit",
-    "looking ahead at the operands",
-    "none of the accounts",
-)
-"""How the next digit may depend on a wrong s_{i-1}."""
-
-
-def account(rivals: pd.DataFrame) -> str:
-    """Choose the account of `ACCOUNTS` that explains the response to wrong prefixes best."""
-    score = rivals.groupby("rival")["r_squared"].mean()
-    best = max(score["linear"], score["step"], score["flat"])
-    if not best > 0.5:
-        return ACCOUNTS[3]
-    if score["linear"] > max(score["step"], score["flat"]) + GRADED:
-        return ACCOUNTS[0]
-    if score["step"] > max(score["linear"], score["flat"]) + GRADED:
-        return ACCOUNTS[1]
-    return ACCOUNTS[2] if score["flat"] == best else ACCOUNTS[3]
-
-
-def _summary(statements: list[Statement], tables: Tables) -> Statement:
-    holds = {statement.topic: statement.holds for statement in statements}
-    present, used = holds.get("present, conditional", False), holds.get("used", False)
-    parts = [
-        "carry information is linearly present" if present else "no site shows the carry linearly",
-        "is used causally" if used else "no direction was found to be used",
-    ]
-    if used and not tables["rivals"].empty:
-        parts.append(f"and behaves like {account(tables['rivals'])}")
-    if not holds.get("answers", False):
-        parts.append("the network does not answer these columns reliably")
-    text = "In sum: " + ", ".join(parts) + "."
-    return Statement("summary", present and used, text)
+def _summary(tables: Tables) -> Statement:
+    parts, held = [], []
+    if not tables["probes"].empty:
+        given, always = (
+            present(_carry_rows(tables["probes"], kind)) for kind in ("conditional", "global")
+        )
+        columns = given.columns[given.any()]
+        parts.append(
+            f"carry_in is linearly present, given a_i + b_i, in {share(columns, given.columns)}"
+        )
+        parts.append(
+            f"without that condition in {share(always.columns[always.any()], always.columns)}"
+        )
+        held.append(len(columns) == given.shape[1])
+    if not tables["interchange"].empty:
+        best = used(tables["interchange"]).max()
+        wholly, partly = _degrees(best)
+        parts.append(
+            f"one direction of it is used in {share(wholly, best.index)}"
+            + (f", and in part in {listed(partly)}" if partly else "")
+        )
+        held.append(len(wholly) == len(best))
+        if wholly:
+            parts.append(f"it is brought {grouped(route(tables['interchange'])[wholly])}")
+            parts.append(f"it behaves like {grouped(accounts(tables['rivals'])[wholly])}")
+    right = answered(tables["patterns"])
+    parts.append(f"the network answers {share(right.index[right], right.index)} reliably")
+    return Statement("summary", bool(held) and all(held), f"In sum: {'; '.join(parts)}.")

@@ -9,9 +9,10 @@ from interp.probe_causal import (
     split_by_reader,
     steer,
 )
+from interp.probe_criteria import NEITHER_PATH, NOT_MOVED, dose, path
 from interp.probe_data import carry_pairs
 from interp.probe_directions import mean_difference
-from interp.probe_trace import network_of
+from interp.probe_trace import at_query, network_of
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import carry_locations, handbuilt_adder
@@ -24,9 +25,12 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+SITES = ("embed", "q", "attn_scores", "pattern", "resid_mid", "in_low", "pre", "post", "resid_post")
+
+
 def swaps(model, das_ranks=()):
     network = network_of(model)
-    sites = sites_after_attention(network, ("embed", "q", "pattern", "resid_mid", "in_low", "post"))
+    sites = sites_after_attention(network, SITES)
     rows = interchange(
         network,
         carry_pairs(COLUMN, 200, generator()),
@@ -40,15 +44,25 @@ def swaps(model, das_ranks=()):
 
 @pytest.mark.parametrize("carry", ["discrete", "soft"])
 def test_the_carry_moves_the_handbuilt_digit_by_exactly_one(carry):
-    moved = swaps(handbuilt_adder(carry=carry), das_ranks=(1,))
-    for site in ("resid_mid", "in_low"):
-        for method in ("full", "mean difference", "DAS 1"):
+    moved = swaps(handbuilt_adder(carry=carry), das_ranks=(1, 2, 3))
+    for site in ("resid_mid", "in_low", "pre"):
+        for method in ("full", "mean difference", "probe", "DAS 1", "DAS 2", "DAS 3"):
             assert moved[site, method] == 1.0, (site, method)
         assert moved[site, "random"] < 0.5
-    assert moved["post", "full"] == 1.0
-    assert moved["values", "full"] == 1.0
-    assert moved["keys", "full"] == moved["pattern", "full"] == 0.0
-    assert "embed" not in moved.index.get_level_values("site")
+    # At post the wrap differs too, and its mean is ten times a tenth: one direction is not enough.
+    for site in ("post", "resid_post", "values", "keys and values"):
+        assert moved[site, "full"] == 1.0
+    for (site, method), rate in moved.items():
+        if site in ("keys", "attn_scores", "pattern") or method == "same carry":
+            assert rate == 0.0, (site, method)
+    assert not {"embed", "q"} & set(moved.index.get_level_values("site"))
+
+
+def test_a_site_that_sees_one_token_is_the_same_in_both_runs():
+    network = network_of(handbuilt_adder())
+    both = both_ways(network, carry_pairs(COLUMN, 20, generator()), slice(0, 20))
+    for site in ("embed", "resid_pre", "q"):
+        assert torch.equal(at_query(both.base, site), at_query(both.source, site))
 
 
 def test_the_mean_difference_is_the_carry_that_was_built():
@@ -69,9 +83,23 @@ def test_the_mean_difference_is_the_carry_that_was_built():
     "model", [handbuilt_adder(carry="ignored"), Adder(PRESETS["311p"]), Adder(PRESETS["777p"])]
 )
 def test_no_carry_is_moved_where_none_is_used(model):
-    moved = swaps(model)
-    carried = moved[[method != "random" for _, method in moved.index]]
+    moved = swaps(model, das_ranks=(1, 2))
+    carried = moved[[method not in ("random", "DAS 1", "DAS 2") for _, method in moved.index]]
     assert (carried < 0.2).all()
+    # A search may open a path that the whole activation does not use; it stays short of a carry.
+    assert (moved < 0.5).all()
+
+
+@pytest.mark.parametrize("model", [handbuilt_adder(carry="ignored"), Adder(PRESETS["512p"])])
+def test_no_dose_and_no_part_moves_a_carry_where_none_is_used(model):
+    network, pairs = network_of(model), carry_pairs(COLUMN, 100, generator())
+    rows = pd.DataFrame(steer(network, pairs, ("resid_mid",), DOSES, generator()))
+    once = rows[(rows["direction"] == "carry") & (rows["dose"] == 1.0)].set_index("shift")["rate"]
+    assert once[1] < 0.2
+    assert (dose(rows) == NOT_MOVED).all()
+    table = pd.DataFrame(split_by_reader(network, pairs, generator()))
+    assert (table.loc[table["part"] != "random", "moved"] < 0.2).all()
+    assert (path(table) == NEITHER_PATH).all()
 
 
 def test_a_carry_bit_saturates_and_a_place_value_goes_on():

@@ -43,6 +43,10 @@ def test_minimal_pairs_differ_in_nothing_but_the_carry():
         sums = low[:, below].sum(dim=1), high[:, below].sum(dim=1)
         assert torch.equal(sums[0] + 10, sums[1])
         assert set(sums[0].tolist()) == set(range(9))
+        for tokens, again in ((low, pairs.without_again), (high, pairs.with_again)):
+            assert torch.equal(tokens[:, below].sum(dim=1), again[:, below].sum(dim=1))
+            apart = (tokens != again)[:, : N_PROMPT + column].nonzero()[:, 1]
+            assert set(apart.tolist()) == set(below)
 
 
 def test_splits_share_no_context_and_balance_the_strata():

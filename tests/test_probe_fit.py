@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from interp.probe_fit import (
+    INVERSE_PENALTY,
     Score,
     best_guess,
     fit_logistic,
@@ -58,6 +60,28 @@ def test_only_conditional_probes_see_what_the_context_turns_round():
     assert score_conditional(X, y, TRAIN, GIVEN).accuracy > 0.97
 
 
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_probes_fitted_together_are_those_fitted_apart(width):
+    x = RNG.normal(size=(N, width))
+    y = (x[:, 0] * np.where(GIVEN % 2 == 0, 1, -1) + 0.5 * RNG.normal(size=N) > 0).astype(int)
+    hits = 0
+    for value in np.unique(GIVEN):
+        cell = value == GIVEN
+        apart = LogisticRegression(C=INVERSE_PENALTY, tol=1e-6, max_iter=1000)
+        fitted = apart.fit(x[cell & TRAIN], y[cell & TRAIN])
+        hits += int((fitted.predict(x[cell & ~TRAIN]) == y[cell & ~TRAIN]).sum())
+    together = score_conditional(x, y, TRAIN, GIVEN)
+    assert together.trials == (~TRAIN).sum()
+    assert abs(together.hits - hits) <= 2
+
+
+def test_a_value_without_training_rows_is_not_asked():
+    y = (X[:, 0] > 0).astype(int)
+    train = TRAIN & (GIVEN != 0)
+    score = score_conditional(X, y, train, GIVEN)
+    assert score.trials == (~train & (GIVEN != 0)).sum()
+
+
 def test_a_shared_direction_needs_only_offsets():
     y = (X[:, 0] + GIVEN - 2.5 > 0).astype(int)
     hidden = X + np.outer(GIVEN, [3.0, 0, 0])
@@ -77,6 +101,7 @@ def test_best_guess_is_the_majority_of_each_value():
 def test_predictions_are_those_of_scikit_learn(classes):
     y = np.digitize(X[:, 0] + 0.3 * RNG.normal(size=N), np.linspace(-1, 1, classes + 1)[1:-1])
     fitted = fit_logistic(X[TRAIN], y[TRAIN])
+    assert isinstance(fitted, LogisticRegression)
     hits = int((fitted.predict(X[~TRAIN]) == y[~TRAIN]).sum())
     assert score_global(X, y, TRAIN).hits == hits
 

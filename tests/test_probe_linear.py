@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from interp.probe_criteria import present
 from interp.probe_data import FEATURES, probe_inputs
 from interp.probe_linear import Sweep, sweep_probes
 from interp.probe_trace import network_of
@@ -27,12 +28,14 @@ def sweep(model, sites, features=("carry_in",), columns=(COLUMN,)):
 
 @pytest.fixture(scope="module")
 def handbuilt():
-    return sweep(handbuilt_adder(), ("embed", "resid_pre", "q", "v", *AFTER))
+    return sweep(handbuilt_adder(), ("embed", "resid_pre", "q", "v", "attn_out", *AFTER))
 
 
-def test_the_carry_is_found_where_it_was_built(handbuilt):
-    found = handbuilt[(handbuilt["kind"] == "conditional") & handbuilt["site"].isin(AFTER)]
+@pytest.mark.parametrize("kind", ["conditional", "shared", "global"])
+def test_the_carry_is_found_where_it_was_built(handbuilt, kind):
+    found = handbuilt[(handbuilt["kind"] == kind) & handbuilt["site"].isin(AFTER)]
     assert len(found) == len(AFTER)
+    assert present(found).all().all()
     assert (found["accuracy"] > 0.99).all()
     assert (found["p_holm"] < 1e-6).all()
     assert (found["selectivity"] > 0.3).all()
@@ -40,10 +43,25 @@ def test_the_carry_is_found_where_it_was_built(handbuilt):
     assert (found["raw_digits"] > 0.95).all()
 
 
-def test_the_carry_is_not_found_before_attention(handbuilt):
+def test_the_carry_is_not_found_before_the_residual_stream(handbuilt):
     before = handbuilt[~handbuilt["site"].isin(AFTER)]
     assert (before["p_holm"] > 0.05).all()
+    before = before[before["site"] != "attn_out"]
     assert (before["accuracy"] < before["bayes_query"] + 0.05).all()
+
+
+def test_the_sum_below_is_not_taken_for_the_carry(handbuilt):
+    # attn_out holds a_{i-1} + b_{i-1}, from which s_{i-1} is subtracted only at resid_mid.
+    rows = handbuilt[(handbuilt["site"] == "attn_out") & (handbuilt["kind"] == "conditional")]
+    assert (rows["accuracy"] > rows["bayes_query"] + 0.1).all()
+    assert rows["bayes_below"].between(0.93, 0.97).all()
+    assert not present(rows).any().any()
+
+
+def test_the_sum_below_is_no_floor_where_it_decides_the_carry():
+    table = sweep(handbuilt_adder(), ("resid_mid",), columns=(1,))
+    assert table["bayes_below"].isna().all()
+    assert present(table[table["kind"] == "conditional"]).all().all()
 
 
 def test_shuffled_labels_find_no_carry(handbuilt):

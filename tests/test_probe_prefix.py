@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from interp.probe_criteria import ACCOUNTS, account
 from interp.probe_data import probe_inputs
 from interp.probe_prefix import compare_rivals, response_curve, wrong_prefixes
 from interp.probe_trace import network_of
-from interp.probe_verdict import ACCOUNTS, account
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
@@ -30,6 +30,7 @@ def test_a_carry_bit_is_a_step(discrete):
     rivals = compare_rivals(discrete)
     score = rivals.set_index("rival")["r_squared"]
     assert score["step"] > 0.999
+    assert score["fed"] < 0.6
     assert score["linear"] < 0.8
     assert account(rivals) == ACCOUNTS[1]
 
@@ -43,6 +44,20 @@ def test_a_place_value_is_graded(soft):
 
 def test_a_random_network_has_no_account():
     assert account(compare_rivals(prefixes(Adder(PRESETS["311p"]), 200))) == ACCOUNTS[3]
+
+
+def test_the_previous_digit_alone_is_no_account(discrete):
+    # A network that sees only s_{i-1} falls along t - s_{i-1} too.
+    fed = discrete.assign(response=9.0 - discrete["fed"])
+    rivals = compare_rivals(fed)
+    score = rivals.set_index("rival")["r_squared"]
+    assert score["fed"] == pytest.approx(1.0)
+    assert account(rivals) == ACCOUNTS[3]
+
+
+def test_looking_ahead_is_flat_in_the_fed_digit(discrete):
+    ahead = discrete.assign(response=(discrete["t"] > 9).astype(float))
+    assert account(compare_rivals(ahead)) == ACCOUNTS[2]
 
 
 def test_true_prefixes_are_the_four_consistent_values(discrete):
