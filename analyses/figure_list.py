@@ -1,14 +1,41 @@
 """Every figure of the gallery, in the order in which a report shows them."""
 
-from analyses import gallery_curves, gallery_journey, gallery_training, gallery_transition
+from itertools import chain
+
+from analyses import (
+    gallery_attention,
+    gallery_carry,
+    gallery_components,
+    gallery_curves,
+    gallery_failures,
+    gallery_journey,
+    gallery_logits,
+    gallery_margins,
+    gallery_positions,
+    gallery_scores,
+    gallery_tokens,
+    gallery_training,
+    gallery_transition,
+    gallery_units,
+)
 from analyses.gallery import GalleryFigure
 from model.errors import InputError
 
-FIGURES: tuple[GalleryFigure, ...] = (
-    *gallery_journey.FIGURES,
-    *gallery_curves.FIGURES,
-    *gallery_training.FIGURES,
-    *gallery_transition.FIGURES,
+WRITE_UPS = (gallery_journey, gallery_curves, gallery_training, gallery_transition)
+MECHANISM = (
+    gallery_tokens,
+    gallery_positions,
+    gallery_attention,
+    gallery_scores,
+    gallery_units,
+    gallery_components,
+    gallery_logits,
+    gallery_carry,
+    gallery_margins,
+    gallery_failures,
+)
+FIGURES: tuple[GalleryFigure, ...] = tuple(
+    chain.from_iterable(module.FIGURES for module in (*WRITE_UPS, *MECHANISM))
 )
 
 

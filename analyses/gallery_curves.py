@@ -243,7 +243,7 @@ def caption_pipeline(tables: Tables) -> str:
     )
     theirs = ", ".join(f"{row.errors:,} ({row.name})" for row in TABLE_5)
     return (
-        f"Training from scratch and {len(runs) - 1} rounds of fine-tuning, "
+        f"Training from scratch and {len(runs) - 1} round{'s' * (len(runs) != 2)} of fine-tuning, "
         f"{runs['steps'].sum():,} steps in all; each stage starts from the best checkpoint of the "
         f"one before. Loss, and error rate on the validation pairs; a dotted line stands for none "
         f"wrong. Wrong with the best checkpoint of each stage: {stages}. Marks: "
@@ -260,7 +260,7 @@ def _count_wrong(exact: float, pairs: int) -> str:
 FIGURES: tuple[GalleryFigure, ...] = (
     GalleryFigure(
         name="training_curve",
-        title="loss and exact match of one run from scratch (report, Figure 2)",
+        title="Loss and exact match of one run from scratch (report, Figure 2)",
         group="write-ups",
         of_checkpoint=False,
         compute=compute_training,
@@ -270,7 +270,7 @@ FIGURES: tuple[GalleryFigure, ...] = (
     ),
     GalleryFigure(
         name="pipeline",
-        title="training and fine-tuning end to end (report, Figure 3)",
+        title="Training and fine-tuning end to end (report, Figure 3)",
         group="write-ups",
         of_checkpoint=False,
         compute=compute_pipeline,

@@ -281,7 +281,7 @@ def _describe(row: dict[str, Any]) -> str:
 FIGURES: tuple[GalleryFigure, ...] = (
     GalleryFigure(
         name="parameter_journey",
-        title="fewer and fewer parameters, and how often each is wrong (report, Figure 1)",
+        title="Fewer and fewer parameters, and how often each is wrong (report, Figure 1)",
         group="write-ups",
         of_checkpoint=False,
         compute=compute,
