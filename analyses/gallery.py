@@ -125,7 +125,9 @@ def save_tables(name: str, tables: Tables, origin: dict[str, Any], out: Path) ->
     """Write a figure's tables, and last of all the file that vouches for them."""
     voucher = out / f"{name}.json"
     try:
-        voucher.unlink(missing_ok=True)  # interrupted from here on, the tables are made again
+        # Interrupted from here on, the tables are made again; drawings of the old ones go first.
+        for kind in ("json", "txt", *FORMATS):
+            (out / f"{name}.{kind}").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {voucher}: {error.strerror or error}") from error
     paths = {key: save_table(table, place(name, key, out)) for key, table in tables.items()}

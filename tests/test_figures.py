@@ -183,8 +183,9 @@ def test_redrawing_computes_nothing_unless_something_changed(results, tmp_path) 
     table = pd.read_csv(results / "table5.csv")
     table.loc[0, "official_errors"] = 77
     table.to_csv(results / "table5.csv", index=False)
-    caption, reused = make_figure(figure, source, out, formats=("png",))
+    caption, reused = make_figure(figure, source, out, formats=("svg",))
     assert not reused
+    assert not (out / "errors_by_round.png").exists(), "a drawing of other data is left"
     assert "77 of 100,000" in caption
 
 
