@@ -197,10 +197,11 @@ def plot_columns(table: pd.DataFrame, floors: pd.DataFrame, runs: Sequence[RunRe
                     axis.axhline(float(floor.iloc[0]), color="black", lw=0.6)
                 _dress(axis, name, [record], {record.group: "0.5"})
                 axis.set_title("", loc="left")
-            column_of_axes[0].set_title(f"{record.name}: {_wrap(record.group)}", loc="left")
+            lines = [record.name, *record.group.split(", ")]
+            column_of_axes[0].set_title("\n".join(lines), loc="left", fontsize=7)
             column_of_axes[-1].set_xlabel("training step")
         for axis, name in zip(axes[:, 0], names, strict=True):
-            axis.set_ylabel(LABELS[name])
+            axis.set_ylabel(LABELS[name].removesuffix(r" given $a_i + b_i$"))
         handles = [Line2D([], [], color=shades[i], label=str(i)) for i in range(N_ANSWER)]
         figure.legend(
             handles=handles,
@@ -233,6 +234,7 @@ def plot_spectra(table: pd.DataFrame, runs: Sequence[RunRecord]) -> Figure:
                         label = f"$\\sigma_{part}$"
                         axis.plot(rows["step"], rows["value"], lw=0.9, label=label)
                 axis.set_yscale("log")
+                axis.yaxis.set_minor_locator(NullLocator())
                 _step_axis(axis, record.steps[-1])
                 _draw_marks(axis, [record], {record.group: "0.5"})
                 unit = " / $|W_E|$" if name in WRITERS else ""
@@ -307,8 +309,8 @@ def plot_onsets(onsets: pd.DataFrame, summary: pd.DataFrame, runs: Sequence[RunR
 
 
 def _lane(lane: int, count: int) -> float:
-    """Height of a run within the row of a measure, -0.35 to 0.35."""
-    return 0.0 if count == 1 else -0.35 + 0.7 * lane / (count - 1)
+    """Height of a run within the row of a measure, above the place of medians."""
+    return 0.0 if count == 1 else -0.38 + 0.58 * lane / (count - 1)
 
 
 def _draw_medians(
@@ -316,7 +318,7 @@ def _draw_medians(
 ) -> None:
     """Draw the medians of classes with several runs."""
     for row in summary[summary["runs"] > 1].to_dict("records"):
-        y = names.index(row["measure"]) + 0.42
+        y = names.index(row["measure"]) + 0.36
         low, high, median = (min(row[name], never) for name in ("low", "high", "median"))
         axis.plot([low, high], [y, y], color=colours[row["group"]], lw=0.8)
         axis.plot(median, y, "D", color=colours[row["group"]], ms=3, mec="black", mew=0.4)

@@ -56,7 +56,8 @@ class Config:
     """
 
     snapshots: int = 40
-    """Snapshots of each run, spread by the logarithm of the step; first and last among them."""
+    """Snapshots of each run, half of them spread evenly, half by the logarithm of the step; first
+    and last are among them."""
     pairs: int = 20_000
     """Pairs for exact match, of each kind (uniform and with long carry chains)."""
     inputs: int = 2_000

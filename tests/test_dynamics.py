@@ -1,5 +1,6 @@
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -7,12 +8,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from analyses import dynamics_measures, dynamics_store
+from analyses import dynamics, dynamics_measures, dynamics_store
 from analyses.dynamics import conclude, main, plot
 from analyses.dynamics_measures import Config, carry_blind, data_floors, measure
 from analyses.dynamics_runs import choose_steps, read_runs
 from analyses.dynamics_store import Measurements
 from interp.gauge import random_gauge
+from interp.output import save_figure
 from model.adder import Adder
 from model.checkpoint import TRAJECTORY, save
 from model.config import PRESETS
@@ -43,9 +45,10 @@ def write_run(folder: Path, exact: float, *, handbuilt: bool, **train: int) -> s
 
 
 @pytest.fixture
-def two_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes in two columns only, which is a fifth of the work."""
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes in two columns and figures in one format, which is a fifth of the work."""
     monkeypatch.setattr(dynamics_measures, "INNER", range(4, 6))
+    monkeypatch.setattr(dynamics, "save_figure", partial(save_figure, formats=("svg",)))
 
 
 def pooled(table: pd.DataFrame) -> dict[str, float]:
@@ -78,7 +81,7 @@ def test_measures_find_no_carry_in_random_networks() -> None:
     assert found["probe"] < floor["probe"] + 0.03
 
 
-@pytest.mark.usefixtures("two_columns")
+@pytest.mark.usefixtures("little_work")
 def test_spectra_do_not_depend_on_the_gauge_or_on_the_scale_of_the_stream() -> None:
     config = PRESETS["262p"]
     params = {name: value.double() for name, value in init_params(config, seed=3).items()}
@@ -134,7 +137,7 @@ def test_runs_are_classed_by_their_own_records(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("two_columns")
+@pytest.mark.usefixtures("little_work")
 def test_the_command_compares_classes_resumes_and_redraws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +158,7 @@ def test_the_command_compares_classes_resumes_and_redraws(
         assert pd.isna(onsets.loc[("bad", name, "half"), "onset"])
         assert pd.isna(onsets.loc[("bad", name, "level"), "onset"])
 
-    files = ("dynamics.svg", "columns.svg", "spectra.png", "onsets.svg", "onsets.csv", "order.csv")
+    files = ("dynamics.svg", "columns.svg", "spectra.svg", "onsets.svg", "onsets.csv", "order.csv")
     before = {name: (out / name).read_bytes() for name in files}
     for name in files:
         (out / name).unlink()
@@ -182,7 +185,7 @@ def test_the_command_compares_classes_resumes_and_redraws(
     assert "choose another --out" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("two_columns")
+@pytest.mark.usefixtures("little_work")
 def test_certified_counts_keep_their_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def judged(task: dynamics_store.Task, config: Config) -> pd.DataFrame:
         if task.kind != "certify":
