@@ -15,7 +15,7 @@ MODEL = "model"
 """Name of the table with one row: which model, how large, and what it was measured on."""
 
 
-def describe_model(read: Checkpoint, **numbers: float | str) -> pd.DataFrame:
+def describe_model(read: Checkpoint, **numbers: int | float | str) -> pd.DataFrame:
     """Make the one-row table that says which model a figure is of.
 
     Args:

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from analyses.gallery import GalleryFigure, Source, Tables
 from analyses.gallery_about import (
     MODEL,
-    RANDOM_INITS,
     describe_model,
     number,
     random_inits,
@@ -38,15 +37,13 @@ def compute(source: Source) -> Tables:
     generator = torch.Generator().manual_seed(source.seed)
     data = {"uniform": probe_inputs(uniform_pairs(N_PAIRS, generator))}
     few = {"uniform": data["uniform"].take(N_PAIRS // 10)}
-    untrained = [
-        attention_by_role(network_of(model), few, columns)
-        for model in random_inits(read.model.config)
-    ]
+    models = random_inits(read.model.config)
+    untrained = [attention_by_role(network_of(model), few, columns) for model in models]
     roles = with_random_init(attention_by_role(network, data, columns), untrained)
     return {
         "roles": roles.drop(columns="inputs"),
         "patterns": pattern_baselines(network, data["uniform"], columns),
-        MODEL: describe_model(read, pairs=N_PAIRS, inits=RANDOM_INITS),
+        MODEL: describe_model(read, pairs=N_PAIRS, inits=len(models)),
     }
 
 

@@ -102,12 +102,12 @@ def caption(tables: Tables) -> str:
         flow = flow_of(tables, name)
         focus = mark(flow, name)
         weight = flow.pattern[focus.column]
-        own = [p for p in range(N_INPUT) if weight[p] >= 0.1]
+        most = float(np.sort(weight)[-2:].sum())
         row = flow.columns.loc[focus.column]
         said = f"answered {row['forced_predicted']}, true {row['true']}, " if focus.wrong else ""
         return (
             f"column {focus.column} ({column_sum_text(flow.columns, focus.column)}; {said}margin "
-            f"{-focus.gap:.2f}; {weight[own].sum():.2f} of its attention on {len(own)} positions)"
+            f"{-focus.gap:.2f}; two sources hold {most:.2f} of its attention)"
         )
 
     return (

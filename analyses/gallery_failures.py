@@ -209,7 +209,7 @@ def _draw_thinnest(ax: Axes, table: pd.DataFrame) -> None:
         least.index, least["attacked"], "v", color="C1", ms=4, ls="none", label="after an attack"
     )
     ax.set_yscale("symlog", linthresh=1, linscale=0.6)
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_formatter("{x:.2g}")
     ax.margins(y=0.15)
     ax.set(xlabel="answer column", ylabel="least margin (symlog)", xticks=range(N_ANSWER))
     ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(-0.05, 0.98))

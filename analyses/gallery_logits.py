@@ -151,7 +151,7 @@ def _draw_margins(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(x, rows["median"], marker, color=colour, ms=2.8, ls="none", label=label)
         ax.plot(x, rows["least"], "_", color=colour, ms=4, mew=0.9, ls="none")
     ax.set_yscale("symlog", linthresh=1, linscale=0.6)
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_formatter("{x:.2g}")
     ax.set(xlabel="$u$", ylabel="margin of the right digit", xticks=range(0, 20, 3))
     ax.legend(frameon=False, fontsize=6.5, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.98))
     ax.set_title("b  margin", loc="left")

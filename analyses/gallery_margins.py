@@ -129,7 +129,7 @@ def _draw_margins(ax: Axes, table: pd.DataFrame) -> None:
     ax.plot([], [], "v", color="0.3", mfc="none", ms=4, ls="none", label="least")
     ax.plot([], [], "X", color="C3", ms=4, ls="none", label="least, some digits wrong")
     ax.set_yscale("symlog", linthresh=1, linscale=0.6)
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_formatter("{x:.2g}")
     ax.set_ylabel("margin (symlog)")
     ax.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 0.98))
     ax.set_title("a  margin", loc="left")

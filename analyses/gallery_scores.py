@@ -12,7 +12,6 @@ from torch import Tensor
 from analyses.gallery import GalleryFigure, Source, Tables
 from analyses.gallery_about import (
     MODEL,
-    RANDOM_INITS,
     describe_model,
     number,
     random_inits,
@@ -127,7 +126,7 @@ def compute(source: Source) -> Tables:
     return {
         "scores": tabulate_scores(scores),
         "variance": pd.DataFrame(rows),
-        MODEL: describe_model(read, inits=RANDOM_INITS),
+        MODEL: describe_model(read, inits=len(untrained)),
     }
 
 
