@@ -8,7 +8,8 @@ from llvmlite import ir
 
 from model.config import VOCAB_SIZE
 from model.kernel import Kernel, compile_kernel
-from model.lanes import I64, INTS, LANES, Code, Lane, Memory
+from model.lane_code import Code
+from model.lanes import I64, INTS, LANES, Lane, Memory
 from model.tables import Tables
 from model.task import (
     EOS,

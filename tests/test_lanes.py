@@ -3,7 +3,8 @@ import pytest
 from scipy.special import ndtr
 
 from model.kernel import compile_kernel, find_vectors
-from model.lanes import F32, INTS, LANES, Code, Lane, Vectors
+from model.lane_code import Code
+from model.lanes import F32, INTS, LANES, Lane, Vectors
 
 
 def run_on(x: np.ndarray, write, n_outputs: int, vectors: Vectors | None = None) -> np.ndarray:

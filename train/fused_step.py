@@ -13,7 +13,8 @@ from llvmlite import ir
 
 from model.config import VOCAB_SIZE
 from model.kernel import Kernel, compile_kernel
-from model.lanes import F32, I32, I64, LANES, LOG2_E, Code, Index, Lane, Memory, Vectors
+from model.lane_code import Code
+from model.lanes import F32, I32, I64, LANES, LOG2_E, Index, Lane, Memory, Vectors
 from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra
