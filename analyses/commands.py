@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "smallest": ("analyses.smallest", "how small a network can be and still be always right"),
     "repair": ("analyses.repair", "certify, train on what fails, certify again"),
     "algorithm": ("analyses.algorithm", "rival executable hypotheses, and the winner as a program"),
+    "dynamics": ("analyses.dynamics", "what comes first along a training run"),
+    "curves": ("analyses.curves", "training curves of runs, kept small"),
+    "figures": ("analyses.figures", "the gallery: every figure with its data and caption"),
+    "report": ("analyses.report", "everything about a checkpoint on one page"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }
 """Name of each subcommand: its module, whose main(argv) is called, and what it is for."""

@@ -9,9 +9,10 @@ README = ROOT / "README.md"
 PACKAGES = ("model", "train", "interp", "analyses", "benchmarks")
 OTHERS = {
     "checkpoints/": "shipped models: weights, configuration, model card, log, snapshots",
-    "docs/": "what needs more room than a docstring",
+    "docs/": "what needs more room than a docstring, and the builder of the API reference",
+    "notebooks/": 'a tour in fifteen cells, from load("262p") to a patched carry',
     "tests/": "mirror the packages; every instrument has positive and negative controls",
-    "Makefile": "make demo, make test, make check",
+    "Makefile": "make demo, make test, make check, make docs, make notebook",
     "pyproject.toml": "dependencies, and the settings of ruff, pyright and pytest",
     "CONTRIBUTING.md": "how to change this, on one screen",
     ".ci/run": "everything from scratch in a fresh environment",
