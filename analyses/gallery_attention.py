@@ -66,8 +66,8 @@ def _all_inputs(tables: Tables) -> pd.DataFrame:
 def plot(tables: Tables) -> Figure:
     """Draw attention by role and column, its average beside controls, and what patterns do."""
     with paper_style():
-        figure = plt.figure(figsize=(TWO_COLUMNS, 4.5))
-        grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1], height_ratios=[1.45, 1])
+        figure = plt.figure(figsize=(TWO_COLUMNS, 4.9))
+        grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1], height_ratios=[1.7, 1])
         _draw_weights(figure.add_subplot(grid[:, 0]), tables)
         _draw_average(figure.add_subplot(grid[0, 1]), average(tables))
         _draw_patterns(figure.add_subplot(grid[1, 1]), tables["patterns"])
@@ -108,7 +108,7 @@ def _draw_average(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(clipped[name], y, marker, color=colour, ms=size, mew=1, label=label, ls="none")
     ax.set_xscale("log")
     ax.set_xlim(floor * 0.7, 1.2)
-    ax.set_yticks(y, [role_label(role) for role in table.index])
+    ax.set_yticks(y, [role_label(role) for role in table.index], fontsize=6)
     ax.invert_yaxis()
     ax.grid(axis="y", color="0.92", lw=0.6)
     ax.set_axisbelow(True)
