@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from analyses import dynamics, dynamics_measures, dynamics_store
-from analyses.dynamics import conclude, main, plot
+from analyses.dynamics import conclude, main
 from analyses.dynamics_measures import Config, carry_blind, data_floors, measure
 from analyses.dynamics_runs import choose_steps, read_runs
 from analyses.dynamics_store import Measurements
@@ -164,10 +164,9 @@ def test_the_command_compares_classes_resumes_and_redraws(
         (out / name).unlink()
     assert main(["--redraw", str(out)]) == 0
     assert {name: (out / name).read_bytes() for name in files} == before
-    again = conclude(Measurements.read(out))
-    assert set(plot(again)) == {"dynamics", "columns", "spectra", "onsets"}
 
     # A lost snapshot is measured again, the others are kept.
+    monkeypatch.setattr(dynamics, "plot", lambda result: {})
     kept = out / "snapshots" / "good.csv"
     table = pd.read_csv(kept)
     table[table["step"] != 3_000].to_csv(kept, index=False)
