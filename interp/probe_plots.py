@@ -120,13 +120,15 @@ def _probe_sites(axes: Axes, probes: pd.DataFrame) -> None:
     axes.plot(
         floors["shuffled"], places - 0.22, "|", color="0.35", markersize=5, label="shuffled labels"
     )
-    bayes = float(rows["bayes_query"].mean())
-    axes.axvline(
-        bayes, color="0.4", linestyle="--", linewidth=0.8, label=r"best guess from $s_{i-1}$"
-    )
-    axes.axvline(
-        float(rows["majority"].mean()), color="0.6", linestyle=":", linewidth=0.8, label="majority"
-    )
+    lines = {
+        "majority": ("majority", ":", "0.6"),
+        "bayes_query": (r"best guess from $s_{i-1}$", "--", "0.4"),
+        "bayes_below": (r"best guess from $a_{i-1}+b_{i-1}$", "-.", "0.4"),
+    }
+    for name, (label, style, colour) in lines.items():
+        if rows[name].notna().any():
+            place = float(rows[name].mean())
+            axes.axvline(place, color=colour, linestyle=style, linewidth=0.8, label=label)
     axes.set_yticks(places, sites)
     axes.invert_yaxis()
     axes.set_xlim(0.38, 1.02)
