@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from tyro.conf import Positional
@@ -26,6 +27,18 @@ from model.atomic import write_atomic
 from model.checkpoint import weights_sha256
 from model.cli import console, run_command
 from model.errors import InputError
+
+
+def read_back(name: str, out: Path, origin: dict[str, Any]) -> Section:
+    """Read a section that was just made or found.
+
+    Raises:
+        InputError: Something removed or changed it in between.
+    """
+    section = load_section(out / "sections" / name, origin)
+    if section is None:
+        raise InputError(f"{out / 'sections' / name} was changed by another run: run again")
+    return section
 
 
 def write_report(sections: Sequence[Section], source: Source, out: Path, command: str) -> None:
@@ -79,21 +92,20 @@ def report(
     names = [name for name in CHAPTERS if not sections or name in sections]
     source = Source(reference=checkpoint, seed=seed, quick=quick)
     read = Source(reference=checkpoint, seed=seed, quick=quick)
-    folder = out or Path("out/report") / read.name
-    try:
-        (folder / "sections").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     origin = {
         "checkpoint": checkpoint,
         "sha256": weights_sha256(read.model.params),
         "seed": seed,
         "quick": quick,
     }
+    folder = out or Path("out/report") / read.name
+    try:
+        (folder / "sections").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     missing = find_sections(names, folder, origin, recompute=recompute)
     make_all(missing, source, folder, origin, workers)
-    found = [load_section(folder / "sections" / name, origin) for name in names]
-    made = [section for section in found if section is not None]
+    made = [read_back(name, folder, origin) for name in names]
     words = [checkpoint, "--out", str(folder), *(["--quick"] if quick else [])]
     words += ["--seed", str(seed)] + (["--sections", *names] if sections else [])
     write_report(made, read, folder, f"python -m analyses.report {shlex.join(words)}")

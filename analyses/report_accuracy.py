@@ -76,7 +76,8 @@ def build_accuracy(source: Source, folder: Path) -> Section:
             "no sample, so they have no interval. The margin is the true logit less the largest "
             "other one, smallest over all columns and pairs of a set."
         ),
-        Table("Errors and margins on four sets of pairs.", tabulate_sets(measured)),
+        Table("Errors on four sets of pairs.", tabulate_sets(measured)),
+        Table("The smallest margin of each set.", tabulate_margins(measured)),
         *_where(measured),
         Heading("Proved"),
         Text(
@@ -209,23 +210,28 @@ def tabulate_sets(measured: Sequence[Evaluation]) -> pd.DataFrame:
     rows = []
     for result in measured:
         low, high = result.interval or (float("nan"),) * 2
-        a, b, column = result.smallest_at or (0, 0, 0)
         rows.append(
             {
                 "pairs": result.name,
                 "number": result.n,
                 "errors": result.errors,
-                "exact, %": 100 * result.exact_match,
+                "exact match, %": 100 * result.exact_match,
                 "error rate, 95 %": "no sample"
                 if result.interval is None
                 else f"{format_number(1 - high)} to {format_number(1 - low)}",
-                "EOS wrong": result.eos_errors,
-                "least margin": result.smallest_margin,
-                "of": f"{a} + {b}",
-                "column": column,
+                "end token wrong": result.eos_errors,
             }
         )
     return pd.DataFrame(rows)
+
+
+def tabulate_margins(measured: Sequence[Evaluation]) -> pd.DataFrame:
+    """Put the smallest margin of each set, and where it is, into a row."""
+    rows = []
+    for result in measured:
+        a, b, column = result.smallest_at or (0, 0, 0)
+        rows.append((result.name, result.smallest_margin, str(a), str(b), column))
+    return pd.DataFrame(rows, columns=["pairs", "smallest margin", "a", "b", "column"])
 
 
 def tabulate_counts(counts: dict[str, Count]) -> pd.DataFrame:

@@ -241,9 +241,10 @@ def _scrubbing(table: pd.DataFrame) -> pd.DataFrame:
 
 def _compared(row: dict) -> str:
     return (
-        f"On {row['n']:,} pairs ({row['pairs']}) the program gives the network's own answer in "
-        f"{format_number(row['same'])} of them ({say_rate(row['low'], row['high'])}); wrong sums: "
-        f"network {row['network_wrong']:,}, program {row['program_wrong']:,}."
+        f"On pairs of the kind '{row['pairs']}' the program gives the network's own answer in "
+        f"{round(row['same'] * row['n']):,} of {row['n']:,} (95 % interval of the share "
+        f"{say_rate(row['low'], row['high'])}); wrong sums: network {row['network_wrong']:,}, "
+        f"program {row['program_wrong']:,}."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import joblib
@@ -67,11 +67,12 @@ def make_section(name: str, source: Source, out: Path, origin: dict[str, Any]) -
     """
     torch.set_num_threads(1)
     folder = out / "sections" / name
-    started = perf_counter()
+    started, busy = perf_counter(), process_time()
     section = CHAPTERS[name].build(source, folder)
     section = dataclasses.replace(
         section,
         seconds=perf_counter() - started,
+        cpu=process_time() - busy,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     save_section(section, origin, folder)
@@ -144,10 +145,10 @@ def _done(
             pre_dispatch="n_jobs",
             batch_size=1,
         )
-        yield from pool(joblib.delayed(_quietly)(work, name) for name in ordered)
+        yield from pool(joblib.delayed(in_worker)(work, name) for name in ordered)
 
 
-def _quietly(work: Callable[[str], str], name: str) -> str:
+def in_worker(work: Callable[[str], str], name: str) -> str:
     """Work without progress bars of its own: several would overwrite each other."""
     progress_console.quiet = True
     return work(name)

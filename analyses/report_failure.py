@@ -96,7 +96,7 @@ def build_failure(source: Source, folder: Path) -> Section:
         Text(why),
         figures["margins"],
         Heading("Controls and patching"),
-        Text(edits),
+        *(Text(paragraph) for paragraph in split_controls(edits)),
         Table("Controls: how many are right.", tabulate_controls(result)),
         figures["patching"],
         Heading("How often"),
@@ -113,6 +113,12 @@ def build_failure(source: Source, folder: Path) -> Section:
         ),
         sources=("result.json", "why.txt", *(f"{name}.csv" for name in CONTROLS)),
     )
+
+
+def split_controls(text: str) -> list[str]:
+    """Part the sentences about edits from those about patching, which are many."""
+    edits, patching, rest = text.partition("From the control ")
+    return [part.strip() for part in (edits, patching + rest) if part.strip()]
 
 
 def draw(result: Result, folder: Path) -> dict[str, Picture]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from analyses.report_inline import inline_html, set_formulas
 from analyses.report_numbers import format_column, is_numeric
-from analyses.report_section import Heading, Listing, Part, Picture, Section, Table, Text
+from analyses.report_section import Heading, Listing, Part, Picture, Section, Table, Text, say_time
 from analyses.report_style import STYLE
 
 DOTS_PER_INCH = 300
@@ -137,5 +137,5 @@ def _origin(section: Section) -> Iterator[str]:
         yield f"<p>Made again by</p><pre class=command>{commands}</pre>"
     files = ", ".join(f"<code>{html.escape(name)}</code>" for name in section.sources)
     where = f" Complete tables: {files}." if files else ""
-    yield f"<p>Finished {html.escape(section.made)}, {section.seconds:.0f} s.{where}</p>"
+    yield f"<p>Finished {html.escape(section.made)}, {say_time(section)}.{where}</p>"
     yield "</footer>"

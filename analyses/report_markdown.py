@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from analyses.report_inline import escape_markdown, inline_markdown
 from analyses.report_numbers import format_column, is_numeric
-from analyses.report_section import Heading, Listing, Part, Picture, Section, Table, Text
+from analyses.report_section import Heading, Listing, Part, Picture, Section, Table, Text, say_time
 
 
 def render_markdown(
@@ -71,7 +71,7 @@ def _origin(section: Section) -> Iterator[str]:
         yield _code("\n".join(section.commands))
     files = ", ".join(f"`{name}`" for name in section.sources)
     where = f" Complete tables: {files}." if files else ""
-    yield f"Finished {section.made}, {section.seconds:.0f} s.{where}"
+    yield f"Finished {section.made}, {say_time(section)}.{where}"
 
 
 def _code(text: str) -> str:

@@ -43,7 +43,8 @@ def format_column(column: pd.Series) -> list[str]:
         return [format_number(float(value)) for value in column]
     largest = float(known.abs().max())
     decimals = DIGITS if largest <= 1 else max(0, DIGITS - 1 - math.floor(math.log10(largest)))
-    return [_fixed(float(value), decimals) for value in column]
+    certain = (0.0, 1.0) if largest <= 1 else (0.0,)
+    return [_fixed(float(value), decimals, certain) for value in column]
 
 
 def is_numeric(cells: list[str]) -> bool:
@@ -57,12 +58,12 @@ def say_rate(low: float, high: float) -> str:
     return f"{format_number(low)} to {format_number(high)}"
 
 
-def _fixed(value: float, decimals: int) -> str:
+def _fixed(value: float, decimals: int, certain: tuple[float, ...]) -> str:
     if math.isnan(value):
         return ""
     text = f"{value:,.{decimals}f}"
     shown = float(text.replace(",", ""))
     exact = shown == value
-    if not exact and (shown in (0.0, 1.0) or (value and abs(shown / value - 1) > 0.05)):
+    if not exact and (shown in certain or (value and abs(shown / value - 1) > 0.05)):
         return format_number(value)
     return text

@@ -49,7 +49,6 @@ def build_ranks(source: Source, folder: Path) -> Section:
         for stem, figure in rank_ablation.plot(table, ("exact",)).items()
     ]
     single = exact[exact["scope"] == "single"]
-    truncation = tabulate_truncation(exact[exact["scope"] == "truncation"])
     harmless = sorted(
         {
             f"{row['matrix']} {row['component']}"
@@ -59,6 +58,7 @@ def build_ranks(source: Source, folder: Path) -> Section:
     )
     named = ", ".join(harmless) or "none"
     intact = exact[exact["scope"] == "intact"].iloc[0]
+    truncated = exact[exact["scope"] == "truncation"]
     parts: list[Part] = [
         Text(
             "Factors A B of a matrix can become A G, G^-1 B without changing the network, so raw "
@@ -79,7 +79,10 @@ def build_ranks(source: Source, folder: Path) -> Section:
             "Exact match when one component is replaced, with the median of its null in brackets.",
             tabulate_single(single),
         ),
-        Table("Truncation: exact match when only the first directions are kept.", truncation),
+        Table(
+            "Truncation: exact match when only the first directions are kept, up to all of them.",
+            tabulate_truncation(truncated, float(intact["value"])),
+        ),
     ]
     return Section(
         name="ranks",
@@ -103,14 +106,16 @@ def tabulate_single(single: pd.DataFrame) -> pd.DataFrame:
         row["Frobenius norm"] = float(part["weight"].iloc[0])
         for cell in part.to_dict("records"):
             row[str(cell["kind"])] = (
-                f"{format_number(cell['value'])} ({format_number(cell['null_median'], 2)})"
+                f"{format_number(cell['value'])} ({format_number(cell['null_median'], 3)})"
             )
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def tabulate_truncation(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put the ranks kept side by side, one matrix a row."""
+def tabulate_truncation(rows: pd.DataFrame, intact: float) -> pd.DataFrame:
+    """Put the ranks kept side by side up to all of them, one matrix a row."""
+    whole = rows.drop_duplicates("matrix").assign(value=intact)
+    rows = pd.concat([rows, whole], ignore_index=True)
     wide = rows.assign(kept=rows.groupby("matrix", sort=False).cumcount())
     wide = wide.pivot(index="matrix", columns="kept", values="value")
     wide = wide.loc[list(dict.fromkeys(rows["matrix"]))]

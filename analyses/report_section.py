@@ -21,7 +21,7 @@ from model.atomic import write_atomic
 from model.errors import InputError
 
 VOUCHER = "section.json"
-FORMAT = 1
+FORMAT = 2
 """Of section.json; others are computed again."""
 
 
@@ -85,6 +85,7 @@ class Section:
         commands: What makes its numbers again.
         sources: Files that its numbers were read from or are kept in whole.
         seconds: How long it took.
+        cpu: Of these, seconds of processor time.
         made: When it was finished (UTC).
     """
 
@@ -95,6 +96,7 @@ class Section:
     commands: tuple[str, ...]
     sources: tuple[str, ...] = ()
     seconds: float = 0.0
+    cpu: float = 0.0
     made: str = ""
 
 
@@ -102,6 +104,11 @@ def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
     """Save a figure in every format and take it into a section."""
     paths = save_figure(figure, folder / stem)
     return Picture(stem, caption, next(p for p in paths if p.suffix == ".png").read_bytes())
+
+
+def say_time(section: Section) -> str:
+    """Say how long a section took."""
+    return f"{section.seconds:.0f} s, {section.cpu:.0f} s of them processor time"
 
 
 def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> Path:
@@ -163,7 +170,7 @@ def load_section(folder: Path, origin: Mapping[str, Any]) -> Section | None:
         if content["format"] != FORMAT or content["origin"] != json.loads(json.dumps(dict(origin))):
             return None
         return Section(
-            **{key: content[key] for key in ("name", "title", "finding", "seconds", "made")},
+            **{key: content[key] for key in ("name", "title", "finding", "seconds", "cpu", "made")},
             parts=tuple(_read_parts(content["parts"], folder)),
             commands=tuple(content["commands"]),
             sources=tuple(content["sources"]),

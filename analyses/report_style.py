@@ -74,8 +74,8 @@ thead th { border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--in
 tbody tr:last-child td { border-bottom: 1.5px solid var(--ink); }
 tbody tr:nth-child(even) { background: var(--panel); }
 th, td { padding: .28rem .75rem; text-align: left; vertical-align: top; white-space: nowrap; }
-td.long, th.long { min-width: 15rem; white-space: normal; }
-th { font-weight: 600; vertical-align: bottom; }
+td.long, th.long { min-width: 11rem; white-space: normal; }
+th { font-weight: 600; vertical-align: bottom; white-space: normal; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 sub, sup { font-size: .72em; line-height: 0; }
 code, pre {

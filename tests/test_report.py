@@ -1,29 +1,33 @@
+import base64
+import functools
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from joblib.externals import cloudpickle
 
 from analyses import report_accuracy, report_failure, report_history
 from analyses.report import main
-from analyses.report_chapters import CHAPTERS, Chapter
+from analyses.report_chapters import CHAPTERS, Chapter, in_worker, make_section
 from analyses.report_section import (
     Heading,
     Listing,
+    Picture,
     Section,
     Table,
     Text,
     load_section,
-    picture,
     save_section,
 )
 from analyses.report_source import Source, options_of
 from interp.certify_count import TOTAL
 from interp.rank_ablation import Config as AblationConfig
 from model.checkpoint import SHIPPED, save
+from model.config import ModelConfig
 from model.errors import InputError
-from model.handbuilt import handbuilt_adder
+from tests.support import random_adder
 
 FRAME = pd.DataFrame(
     {
@@ -36,9 +40,12 @@ FRAME = pd.DataFrame(
 )
 
 
-def a_section(name: str, folder: Path, words: str = "It is so.") -> Section:
-    figure, axes = plt.subplots(figsize=(1, 1))
-    axes.plot([0, 1], [0, 1])
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def a_section(name: str, words: str = "It is so.") -> Section:
     return Section(
         name=name,
         title=name.capitalize(),
@@ -47,7 +54,7 @@ def a_section(name: str, folder: Path, words: str = "It is so.") -> Section:
             Text(words),
             Heading("More"),
             Table("A table.", FRAME),
-            picture(figure, folder, "line", "A line."),
+            Picture("line", "A line.", PNG),
             Listing("A list", "x\ny"),
         ),
         commands=("python -m x",),
@@ -63,7 +70,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def build(self: Chapter, source: Source, folder: Path) -> Section:
         name = folder.name
         called.append(name)
-        return a_section(name, folder, f"{name} of {source.name}.")
+        return a_section(name, f"{name} of {source.name}.")
 
     monkeypatch.setattr(Chapter, "build", build)
     return called
@@ -78,7 +85,7 @@ def run(tmp_path: Path) -> Callable[..., int]:
 
 
 def test_a_section_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    section = a_section("probe", tmp_path)
+    section = a_section("probe")
     save_section(section, {"sha256": "x"}, tmp_path)
     found = load_section(tmp_path, {"sha256": "x"})
     assert found is not None
@@ -207,8 +214,6 @@ def test_a_folder_that_cannot_be_written_is_found_out_first(
 
 
 def test_chapters_name_builders_that_exist() -> None:
-    import importlib
-
     for chapter in CHAPTERS.values():
         assert callable(getattr(importlib.import_module(chapter.module), chapter.builder))
 
@@ -219,13 +224,14 @@ def test_options_say_what_differs() -> None:
     assert options_of(config) == words
 
 
-def test_a_whole_report_on_the_handbuilt_adder_by_two_processes(tmp_path: Path) -> None:
-    folder = save(tmp_path / "built", handbuilt_adder(), {})
+def test_a_whole_report(tmp_path: Path) -> None:
+    config = ModelConfig(d_ff=1, pos_rank=1, qkv_rank=1, attn_out_rank=1, ffn_rank=1)
+    folder = save(tmp_path / "small", random_adder(config), {})
     out = tmp_path / "out"
-    words = ["--quick", "--workers", "2", "--sections", "model", "dynamics"]
+    words = ["--quick", "--workers", "1", "--sections", "model", "dynamics"]
     assert main([str(folder), "--out", str(out), *words]) == 0
     page = (out / "report.html").read_text()
-    assert f"stores {handbuilt_adder().config.n_params} parameters" in page
+    assert f"stores {config.n_params} parameters" in page
     assert "keeps no snapshots of its training" in page
     assert "data:image/png;base64," in page
     assert (out / "sections/model/ranks.json").exists()
@@ -254,3 +260,9 @@ def test_a_certificate_is_checked_and_of_other_weights_refused(tmp_path: Path) -
 def test_a_fine_tuned_checkpoint_is_followed_from_its_start() -> None:
     assert report_history.runs_of(Source(reference="262p")) == ("262p-base", "262p")
     assert report_history.runs_of(Source(reference="262p-base")) == ("262p-base",)
+
+
+def test_the_work_on_a_section_can_go_to_another_process(tmp_path: Path) -> None:
+    work = functools.partial(make_section, source=Source(reference="262p"), out=tmp_path, origin={})
+    sent = cloudpickle.loads(cloudpickle.dumps(functools.partial(in_worker, work)))
+    assert sent.args[0].keywords["source"] == Source(reference="262p")

@@ -177,7 +177,7 @@ def test_formulas_are_set_only_where_there_are_some() -> None:
 
 def test_markdown_escapes_only_what_it_must() -> None:
     assert escape_markdown("s_(i-1) * 2 | <EOS>") == r"s_(i-1) \* 2 \| \<EOS\>"
-    assert escape_markdown("_x_") == r"\_x\_"
+    assert escape_markdown("_x_") == r"\_x_"
     assert inline_markdown("**Dose.** at `resid_mid`") == "**Dose.** at `resid_mid`"
 
 
