@@ -30,7 +30,10 @@ def build_gallery(source: Source, folder: Path) -> Section:
     return Section(
         name="gallery",
         title="The mechanism in figures",
-        finding=f"{len(chosen)} figures: " + "; ".join(figure.title for figure in chosen) + ".",
+        finding=(
+            f"{len(chosen)} figures of embeddings, attention, units, components, logits, margins "
+            "and failures, each computed from the weights and drawn beside its controls."
+        ),
         parts=tuple(parts),
         commands=(f"python -m analyses.figures {shlex.join(words)}",),
         sources=tuple(f"data/{figure.name}.*.csv" for figure in chosen),

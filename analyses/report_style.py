@@ -49,7 +49,7 @@ p { margin: 0 0 .9rem; }
 .abstract { font-size: 1.06rem; }
 .findings {
   display: grid; grid-template-columns: minmax(8.5rem, auto) 1fr; gap: .5rem 1.3rem;
-  max-width: 54rem; margin: 1.6rem 0 0; padding: 1.1rem 1.3rem; background: var(--panel);
+  max-width: none; margin: 1.6rem 0 0; padding: 1.1rem 1.3rem; background: var(--panel);
   border-radius: .5rem;
 }
 .findings dt { font-size: .84rem; font-weight: 600; padding-top: .16rem; }

@@ -1,12 +1,12 @@
 import base64
 import functools
 import importlib
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from joblib.externals import cloudpickle
 
 from analyses import report_accuracy, report_failure, report_history
 from analyses.report import main
@@ -264,5 +264,5 @@ def test_a_fine_tuned_checkpoint_is_followed_from_its_start() -> None:
 
 def test_the_work_on_a_section_can_go_to_another_process(tmp_path: Path) -> None:
     work = functools.partial(make_section, source=Source(reference="262p"), out=tmp_path, origin={})
-    sent = cloudpickle.loads(cloudpickle.dumps(functools.partial(in_worker, work)))
+    sent = pickle.loads(pickle.dumps(functools.partial(in_worker, work)))
     assert sent.args[0].keywords["source"] == Source(reference="262p")
