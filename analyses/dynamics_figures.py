@@ -78,10 +78,15 @@ def _draw_run(axis: Axes, pooled: pd.DataFrame, record: RunRecord, name: str, co
     """Draw one run's measure with its interval; beside the probe its two controls, faint."""
     own = pooled[(pooled["run"] == record.name) & (pooled["source"] == "run")]
     part = own[own["measure"] == name]
+    if name == "certified":
+        # Few snapshots are certified, and nothing is proved of those between: bars, not a band.
+        axis.vlines(part["step"], part["low"], part["high"], color=colour, lw=1.6, alpha=0.6)
+        for bound, marker in (("low", "^"), ("high", "v")):
+            axis.plot(part["step"], part[bound], marker, color=colour, ms=3, clip_on=False)
+        return
     axis.plot(part["step"], part["value"], color=colour, lw=1.1)
     if len(part):
-        alpha = 0.3 if name == "certified" else 0.2
-        axis.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=alpha, lw=0)
+        axis.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=0.2, lw=0)
     if name == "probe":
         for control, style in (("probe_global", "--"), ("probe_shuffled", ":")):
             part = own[own["measure"] == control]
