@@ -34,6 +34,7 @@ from interp.probe_fit import (
     whiten,
 )
 from interp.probe_trace import HOOKS, Network, at_query, trace_column
+from model.threads import limit_threads
 
 Kind = Literal["global", "conditional", "shared"]
 
@@ -95,6 +96,7 @@ def sweep_probes(
     return table if table.empty else _with_significance(table)
 
 
+@limit_threads()  # in a worker too
 def _score_feature(
     network: Network,
     controls: tuple[Network, ...],
