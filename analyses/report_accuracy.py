@@ -10,7 +10,7 @@ import pandas as pd
 
 from analyses.certified import say_count
 from analyses.report_numbers import format_number
-from analyses.report_section import Heading, Part, Section, Table, Text, picture
+from analyses.report_section import Heading, Part, Picture, Section, Table, Text
 from analyses.report_source import Source
 from interp import certify
 from interp.certificate import Count
@@ -63,8 +63,8 @@ def build_accuracy(source: Source, folder: Path) -> Section:
         # Its verification takes minutes where cells fail, each to be proved wrong once more.
         proof = (
             f"`{CERTIFICATE}` was made in this run by `interp.certify`; a second program that "
-            "shares no code with it (`interp.check_certificate`) can verify every cell, witness "
-            "and count of it"
+            "shares no code with it (`interp.check_certificate`, for folders of weights) can "
+            "verify every cell, witness and count of it"
         )
     else:
         check_certificate(source, content)
@@ -144,7 +144,7 @@ def certificate_of(source: Source, folder: Path) -> tuple[dict[str, Any], bool, 
 
 
 def describe_atlas(result: certify.Result, folder: Path) -> list[Part]:
-    """Show which contexts fail, and which could not be decided."""
+    """Show which contexts fail, and which could not be decided; the figure is in the folder."""
     atlas = result.atlas
     if atlas.empty:
         return []
@@ -152,14 +152,11 @@ def describe_atlas(result: certify.Result, folder: Path) -> list[Part]:
     shown = atlas.head(LISTED)
     frame = pd.DataFrame(
         {
-            "column": shown["column"],
             "context": shown["context"],
-            "pairs": [f"{mass / TOTAL:.2e}" for mass in shown["mass"]],
+            "share of pairs": [f"{mass / TOTAL:.2e}" for mass in shown["mass"]],
             "real": shown["real"],
             "float32": shown["float32"],
             "for example": [f"{a} + {b}" for a, b in zip(shown["a"], shown["b"], strict=True)],
-            "answer": shown["answer"].astype(str),
-            "true": shown["true"].astype(str),
             "margin": shown["margin"].astype(float),
         }
     )
@@ -169,14 +166,13 @@ def describe_atlas(result: certify.Result, folder: Path) -> list[Part]:
             f"{len(failing):,} contexts are wrong in real arithmetic, and "
             f"{len(atlas) - len(failing):,} more are not proved right in both arithmetics."
         ),
-        picture(
-            certify.plot(result),
-            folder,
+        Picture(
             "atlas",
             "Atlas of the contexts that fail, by column: digit sum of the column across, digit sum "
             "below with its carry upwards. Colour is the share of a context's pairs that is wrong; "
             "rings hold pairs that are undecided. Above each panel, the share of all pairs that is "
             "wrong in that column.",
+            (folder / "atlas.png").read_bytes(),
         ),
         Table(
             f"The {len(shown)} largest of {len(atlas):,} contexts that are not proved right, as "
@@ -221,7 +217,7 @@ def tabulate_sets(measured: Sequence[Evaluation]) -> pd.DataFrame:
                 "pairs": result.name,
                 "number": result.n,
                 "errors": result.errors,
-                "exact match, %": 100 * result.exact_match,
+                "exact match": format_number(result.exact_match),
                 "error rate, 95 %": "no sample"
                 if result.interval is None
                 else f"{format_number(1 - high)} to {format_number(1 - low)}",
@@ -270,7 +266,8 @@ def _where(measured: Sequence[Evaluation]) -> list[Part]:
         [[result.name, *result.first_errors] for result in columns],
         columns=["pairs", *map(str, range(N_ANSWER))],
     )
-    failures = [failure for result in measured for failure in result.failures[:LISTED]][:LISTED]
+    unlike = {(f.a, f.b): f for result in measured for f in result.failures}
+    failures = list(unlike.values())[:LISTED]
     listed = pd.DataFrame(
         {
             "a": [str(failure.a) for failure in failures],

@@ -21,10 +21,10 @@ def format_number(value: float, digits: int = DIGITS) -> str:
     if math.isinf(value) or value == int(value):
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.{digits - 1}e}"
     size = abs(value)
-    if size < 10.0**-digits or size >= 1e7:
+    if size < 1e-3 or size >= 1e7:
         return f"{value:.2e}"
     if size < 1 and round(size, digits) == 1.0:
-        return f"{value:.{min(15, 1 - math.floor(math.log10(1 - size)))}f}"
+        return f"{value:.{min(15, 1 - math.floor(math.log10(1 - size) + 1e-9))}f}"
     if size < 1:
         return f"{value:.{digits}f}"
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"

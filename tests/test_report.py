@@ -266,3 +266,11 @@ def test_the_work_on_a_section_can_go_to_another_process(tmp_path: Path) -> None
     work = functools.partial(make_section, source=Source(reference="262p"), out=tmp_path, origin={})
     sent = pickle.loads(pickle.dumps(functools.partial(in_worker, work)))
     assert sent.args[0].keywords["source"] == Source(reference="262p")
+
+
+def test_one_error_in_many_pairs_does_not_read_as_none(published_311p: Path) -> None:
+    official = report_accuracy.measure(Source(reference=str(published_311p), quick=True))[:1]
+    table = report_accuracy.tabulate_sets(official)
+    assert table["exact match"].tolist() == ["0.999990"]
+    assert table["errors"].tolist() == [1]
+    assert report_accuracy.tabulate_margins(official)["a"].tolist() == ["9304630660"]
