@@ -62,13 +62,12 @@ def plot_measures(table: pd.DataFrame, floors: pd.DataFrame, runs: Sequence[RunR
                 axis.axhline(floor[name], color="black", lw=0.6)
             _draw_random_init(axis, pooled, name)
             _dress(axis, name, runs, colours)
-        if "certified" not in set(pooled["measure"]):
-            axes.flat[PANELS.index("certified")].text(
-                0.5, 0.5, "not certified", ha="center", transform=axes.flat[7].transAxes
-            )
         axes[1, 2].tick_params(labelbottom=True)  # nothing but the legend is below it
         for axis in axes[2, :2]:
             axis.set_xlabel("training step")
+        if "certified" not in set(pooled["measure"]):
+            axes.flat[PANELS.index("certified")].set_visible(False)
+            axes[1, 1].tick_params(labelbottom=True)
         _draw_legend(axes[2, 2], runs, colours)
         sns.despine(figure)
     return figure

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def paper_style() -> Iterator[None]:
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write one figure in each format as `stem`.png and so on, atomically, and close it."""
+    # It remarks on the date inside of matplotlib's own font whenever that is put into a PDF.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     paths = []
     for name in formats:
         buffer = io.BytesIO()
