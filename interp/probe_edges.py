@@ -63,16 +63,18 @@ def cut_edges(
         roles = role_index()[column, : clean["pattern"].shape[1]]
         for r in roles.unique().tolist():
             for cut in CUTS:
+                cutting = cut_edits(network, clean, roles == r, cut, donor)
+                first = "q" if cut in ("k", "v", "k+v") else "pattern"
+                known = upstream(clean, first)
                 for norm in NORMS:
                     for path in PATHS:
-                        edits = cut_edits(network, clean, roles == r, cut, donor)
+                        edits = dict(cutting)
                         if norm == "frozen":
                             edits |= hold(clean, "ln2_scale", "final_scale")
                         if path == "direct":
                             edits |= hold(clean, "mlp_out")
-                        first = "q" if cut in ("k", "v", "k+v") else "pattern"
                         edited = trace_column(
-                            network, data.tokens, column, known=upstream(clean, first), edits=edits
+                            network, data.tokens, column, known=known, edits=edits
                         )
                         drop = clean_margin - margin(edited["logits"], true)
                         hits = int((edited["logits"].argmax(dim=1) == true).sum())

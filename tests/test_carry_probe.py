@@ -86,6 +86,7 @@ def failed_seed():
     reference = os.environ.get("CARRYLENS_FAILED_SEED", "262p-failed")
     if reference not in shipped() and not Path(reference).is_dir():
         pytest.skip(f"no checkpoint {reference} is shipped")
+    # It answers the last column nearly always, and that one by a carry.
     config = dataclasses.replace(SMALL, columns=(1, 4, 7), das_ranks=(1,), random_draws=2)
     return run(load_model(reference), config)
 
@@ -122,10 +123,9 @@ def test_figures_redraw_from_a_saved_result(handbuilt, tmp_path):
 
 
 def test_a_run_is_the_same_again_with_its_seed(handbuilt):
-    config = dataclasses.replace(SMALL, n_wrapper=1)
-    first, second = (run(handbuilt_adder(), config) for _ in range(2))
-    for name, table in first.tables.items():
-        assert table.equals(second.tables[name]), name
+    again = run(handbuilt_adder(), SMALL)
+    for name, table in handbuilt.tables.items():
+        assert table.equals(again.tables[name]), name
 
 
 def test_all_features_searched_directions_and_column_0():
