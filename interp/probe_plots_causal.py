@@ -57,7 +57,7 @@ def _interchange(axes: Axes, interchange: pd.DataFrame) -> None:
         axes.get_xticks(),
         [m.replace(" difference", "\ndiff.").replace(" ", "\n") for m in methods],
         rotation=0,
-        fontsize=6.5,
+        fontsize=6.5 if len(methods) < 7 else 5.5,
     )
     axes.tick_params(length=0)
 
