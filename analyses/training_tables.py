@@ -87,8 +87,15 @@ def lay_out_rows(title: str, table: pd.DataFrame) -> Table:
             cells = [_describe(*values) for values in rows[names].to_numpy()]
             rows.insert(rows.columns.get_loc(names[0]), f"{prefix}grok rate", cells)
             rows = rows.drop(columns=names)
+    for kind in ("official", "fresh"):
+        names = [f"{kind}_{name}" for name in ("errors", "exact_low", "exact_high")]
+        if set(names) <= set(rows):
+            pairs = rows[f"{kind}_pairs"].max()
+            cells = [_describe_errors(*values) for values in rows[names].to_numpy()]
+            rows.insert(rows.columns.get_loc(names[0]), f"{kind}: wrong of {pairs:,.0f}", cells)
+            rows = rows.drop(columns=[*names, f"{kind}_pairs"])
     for column in rows:
-        view.add_column(str(column).replace("_", " "), justify="right")
+        view.add_column(str(column).replace("_", " "), justify="right", overflow="fold")
     for row in rows.to_dict("records"):
         view.add_row(*("" if pd.isna(value) else _format(value) for value in row.values()))
     return view
@@ -98,6 +105,12 @@ def _describe(grokked: float, runs: float, rate: float, low: float, high: float)
     if pd.isna(rate):
         return None
     return f"{grokked:.0f}/{runs:.0f} = {rate:.0%} ({low:.0%} to {high:.0%})"
+
+
+def _describe_errors(errors: float, low: float, high: float) -> str | None:
+    if pd.isna(errors):
+        return None
+    return f"{errors:,.0f} ({1 - high:.1e} to {1 - low:.1e})"
 
 
 def _format(value: Any) -> str:
