@@ -34,7 +34,7 @@ from interp.probe_causal import interchange, sites_after_attention, split_by_rea
 from interp.probe_config import Config
 from interp.probe_data import carry_pairs, probe_inputs
 from interp.probe_edges import cut_edges
-from interp.probe_linear import Sweep, sweep_probes
+from interp.probe_linear import Sweep, finish_probes, start_probes
 from interp.probe_plots import draw
 from interp.probe_prefix import compare_rivals, response_curve, wrong_prefixes
 from interp.probe_result import Result, save
@@ -78,6 +78,16 @@ def run(
     track = _Tracker(progress, total=5 + len(carried))
     tables: dict[str, pd.DataFrame] = {}
 
+    sweep = Sweep(
+        columns=columns,
+        sites=sites,
+        features=config.features,
+        seed=config.seed,
+        jobs=config.jobs,
+    )
+    data = probe_inputs(uniform_pairs(config.n_probe, generator))
+    probing = start_probes(network, controls, data, sweep)  # other processes, if there are any
+
     track("attention")
     inputs = {
         "uniform": probe_inputs(uniform_pairs(config.n_attention, generator)),
@@ -92,17 +102,6 @@ def run(
     track("edges")
     data = probe_inputs(uniform_pairs(config.n_edges, generator))
     tables["edges"] = cut_edges(network, data, columns, generator)
-
-    track("probes")
-    data = probe_inputs(uniform_pairs(config.n_probe, generator))
-    sweep = Sweep(
-        columns=columns,
-        sites=sites,
-        features=config.features,
-        seed=config.seed,
-        jobs=config.jobs,
-    )
-    tables["probes"] = sweep_probes(network, controls, data, sweep)
 
     rows: dict[str, list[dict]] = {"interchange": [], "steering": [], "reader": []}
     doses = torch.linspace(-3, 3, 25, dtype=torch.float64)
@@ -129,6 +128,8 @@ def run(
 
     track("comparison with the TransformerLens wrapper")
     difference = wrapper_difference(model, network, columns, config.n_wrapper, generator)
+    track("probes")
+    tables["probes"] = finish_probes(probing)
     scores = score_table(network).numpy()
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     return Result(name, settings, tables, scores, difference, verdict(tables))

@@ -14,7 +14,7 @@ are constant, so only `carry_in` and `previous_carry` are asked conditionally.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +72,14 @@ def kinds_of(feature: str) -> tuple[Kind, ...]:
 def sweep_probes(
     network: Network, controls: Sequence[Network], inputs: ProbeInputs, sweep: Sweep
 ) -> pd.DataFrame:
-    """Score every site, column and feature, with all floors beside.
+    """Score every site, column and feature, with all floors beside; see `start_probes`."""
+    return finish_probes(start_probes(network, controls, inputs, sweep))
+
+
+def start_probes(
+    network: Network, controls: Sequence[Network], inputs: ProbeInputs, sweep: Sweep
+) -> Iterator[list[dict]]:
+    """Begin to score every site, column and feature; several processes go on by themselves.
 
     Args:
         network: The network.
@@ -81,18 +88,27 @@ def sweep_probes(
         sweep: What to ask.
 
     Returns:
+        What `finish_probes` waits for. The numbers are the same for any number of processes.
+    """
+    work = [(column, feature) for column in sweep.columns for feature in sweep.features]
+    parallel = joblib.Parallel(n_jobs=sweep.jobs, return_as="generator")
+    return parallel(
+        joblib.delayed(_score_feature)(network, tuple(controls), inputs, column, feature, sweep)
+        for column, feature in work
+    )
+
+
+def finish_probes(parts: Iterable[list[dict]]) -> pd.DataFrame:
+    """Collect what `start_probes` began.
+
+    Returns:
         One row per site, column, feature and kind; features that are constant in a column are left
         out.
     """
-    work = [(column, feature) for column in sweep.columns for feature in sweep.features]
     with warnings.catch_warnings():
         # joblib replaces workers whose memory grew, and says so each time.
         warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
-        parts = joblib.Parallel(n_jobs=sweep.jobs)(
-            joblib.delayed(_score_feature)(network, tuple(controls), inputs, column, feature, sweep)
-            for column, feature in work
-        )
-    table = pd.DataFrame([row for part in parts for row in part])
+        table = pd.DataFrame([row for part in parts for row in part])
     return table if table.empty else _with_significance(table)
 
 
