@@ -63,19 +63,18 @@ def cut_edges(
         roles = role_index()[column, : clean["pattern"].shape[1]]
         for r in roles.unique().tolist():
             for cut in CUTS:
-                cutting = cut_edits(network, clean, roles == r, cut, donor)
-                first = "q" if cut in ("k", "v", "k+v") else "pattern"
-                known = upstream(clean, first)
+                edits = cut_edits(network, clean, roles == r, cut, donor)
+                known = upstream(clean, "q" if cut in ("k", "v", "k+v") else "pattern")
+                live = trace_column(network, data.tokens, column, known=known, edits=edits)
+                known = upstream(live, "resid_mid")
                 for norm in NORMS:
                     for path in PATHS:
-                        edits = dict(cutting)
+                        held = {}
                         if norm == "frozen":
-                            edits |= hold(clean, "ln2_scale", "final_scale")
+                            held |= hold(clean, "ln2_scale", "final_scale")
                         if path == "direct":
-                            edits |= hold(clean, "mlp_out")
-                        edited = trace_column(
-                            network, data.tokens, column, known=known, edits=edits
-                        )
+                            held |= hold(clean, "mlp_out")
+                        edited = trace_column(network, data.tokens, column, known=known, edits=held)
                         drop = clean_margin - margin(edited["logits"], true)
                         hits = int((edited["logits"].argmax(dim=1) == true).sum())
                         low, high = clopper_pearson(hits, len(true))

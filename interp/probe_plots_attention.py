@@ -13,6 +13,8 @@ from interp.probe_result import Result
 from interp.roles import ROLES
 from model.task import N_PROMPT, PLUS
 
+_BELOW = str.maketrans("0123456789", "".join(chr(0x2080 + digit) for digit in range(10)))
+
 
 def role_label(role: str) -> str:
     """Write a role as mathematics."""
@@ -40,10 +42,11 @@ def score_map(axes: Axes, scores: np.ndarray) -> None:
         axes.axvline(x - 0.5, color="0.5", linewidth=0.25)
     for y in edges[1:-1]:
         axes.axhline(y - 0.5, color="0.5", linewidth=0.25)
-    names = [f"$a_{9 - p}$" for p in range(10)] + ["+"]
-    names += [f"$b_{9 - p}$" for p in range(10)] + ["="]
-    names += [f"$s_{p}$" if p < 10 else "$s_{10}$" for p in range(len(columns) - N_PROMPT)]
-    axes.set_xticks((starts[:-1] + starts[1:] - 1) / 2, names, fontsize=5.5)
+    # Plain characters: so many formulas would be parsed anew for every format.
+    names = [f"a{9 - p}".translate(_BELOW) for p in range(10)] + ["+"]
+    names += [f"b{9 - p}".translate(_BELOW) for p in range(10)] + ["="]
+    names += [f"s{p}".translate(_BELOW) for p in range(len(columns) - N_PROMPT)]
+    axes.set_xticks((starts[:-1] + starts[1:] - 1) / 2, names, fontsize=5.5, style="italic")
     middle = (np.array(edges[:-1]) + np.array(edges[1:]) - 1) / 2
     axes.set_yticks(middle, [str(i) for i in range(len(middle))])
     axes.set_xlabel("source position, and within it the digit 0 to 9")
