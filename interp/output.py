@@ -54,12 +54,17 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) ->
     # It remarks on the date inside of matplotlib's own font whenever that is put into a PDF.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     paths = []
-    for name in formats:
-        buffer = io.BytesIO()
-        metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        with paper_style():
-            figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches="tight")
-        paths.append(write_atomic(stem.parent / f"{stem.name}.{name}", buffer.getvalue()))
+    metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with paper_style():
+        # Laid out and cropped once: each format would do both again.
+        figure.set_dpi(mpl.rcParams["savefig.dpi"])
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
+        for name in formats:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches=box)
+            paths.append(write_atomic(stem.parent / f"{stem.name}.{name}", buffer.getvalue()))
     plt.close(figure)
     return paths
 

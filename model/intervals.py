@@ -1,6 +1,6 @@
 """Intervals that belong beside every rate."""
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
@@ -15,7 +15,7 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
         Lower and upper bound of the rate.
     """
     tail = (1.0 - level) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
+    low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, tail))
     if successes >= trials:
         return (low if trials else 0.0), 1.0
-    return low, float(beta.ppf(1 - tail, successes + 1, trials - successes))
+    return low, float(betaincinv(successes + 1, trials - successes, 1 - tail))
