@@ -67,7 +67,7 @@ HEADS = {
 def build_probe(source: Source, folder: Path) -> Section:
     """Look for the carry, and ask whether the network uses it where it is."""
     config = ProbeConfig.quick() if source.quick else ProbeConfig()
-    config = ProbeConfig(**{**asdict(config), "seed": source.seed})
+    config = ProbeConfig(**{**asdict(config), "seed": source.seed, "n_wrapper": 50})
     result = carry_probe.run(source.model, config, source.name)
     save(result, folder)
     figures = carry_probe.plot(result)

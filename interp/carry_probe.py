@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ from interp.probe_config import Config
 from interp.probe_data import carry_pairs, probe_inputs
 from interp.probe_edges import cut_edges
 from interp.probe_linear import Sweep, finish_probes, start_probes
-from interp.probe_plots import draw
+from interp.probe_plots import draw, draw_one, stems
 from interp.probe_prefix import compare_rivals, response_curve, wrong_prefixes
 from interp.probe_result import Result, save
 from interp.probe_trace import HOOKS, Network, at_query, network_of, trace_column
@@ -75,7 +76,7 @@ def run(
     columns = config.columns
     carried = tuple(column for column in columns if column > 0)
     generator = torch.Generator().manual_seed(config.seed)
-    track = _Tracker(progress, total=5 + len(carried))
+    track = _Tracker(progress, total=4 + bool(config.n_wrapper) + len(carried))
     tables: dict[str, pd.DataFrame] = {}
 
     sweep = Sweep(
@@ -126,8 +127,10 @@ def run(
     tables["response"] = response_curve(prefixes) if carried else prefixes
     tables["rivals"] = compare_rivals(prefixes) if carried else prefixes
 
-    track("comparison with the TransformerLens wrapper")
-    difference = wrapper_difference(model, network, columns, config.n_wrapper, generator)
+    difference = None
+    if config.n_wrapper:
+        track("comparison with the TransformerLens wrapper")
+        difference = wrapper_difference(model, network, columns, config.n_wrapper, generator)
     track("probes")
     tables["probes"] = finish_probes(probing)
     scores = score_table(network).numpy()
@@ -203,7 +206,8 @@ def carry_probe(
     Args:
         checkpoint: Shipped name, folder, or published .pt file.
         quick: Three columns and few inputs.
-        full: Every site, column and feature, five random-init models, searched directions.
+        full: Every site, column and feature, five random-init models, searched directions, and
+            every hook compared with the TransformerLens wrapper.
         sites: Only these sites, by name (resid_mid, in_low, ...).
         columns: Only these answer columns, 0 to 10.
         seed: Seed of all inputs and draws.
@@ -211,7 +215,7 @@ def carry_probe(
     """
     if quick and full:
         raise InputError("--quick and --full exclude each other: give one of them")
-    config = Config.quick() if quick else Config.full() if full else Config()
+    config = Config.quick() if quick else Config.full() if full else Config(jobs=2)
     config = dataclasses.replace(
         config, sites=sites or config.sites, columns=columns or config.columns, seed=seed
     )
@@ -221,11 +225,16 @@ def carry_probe(
         result = run(read.model, config, read.name, progress)
         task = progress.add_task("files and figures", total=None)
         save(result, folder)
-        for stem, figure in plot(result).items():
-            save_figure(figure, folder / stem)
+        joblib.Parallel(n_jobs=config.jobs)(
+            joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
+        )
         progress.remove_task(task)
     show(result)
     console.print(f"tables and figures: {folder}", highlight=False)
+
+
+def _save_one(result: Result, stem: str, folder: Path) -> None:
+    save_figure(draw_one(result, stem), folder / stem)
 
 
 def show(result: Result) -> None:
@@ -241,11 +250,12 @@ def show(result: Result) -> None:
         console.print(view)
     for statement in result.statements:
         console.print(f"[bold]{statement.topic}[/bold]: {statement.text}", highlight=False)
-    console.print(
-        f"Largest difference of any hook from the TransformerLens wrapper: "
-        f"{result.wrapper_difference:.1e}.",
-        highlight=False,
-    )
+    if result.wrapper_difference is not None:
+        console.print(
+            f"Largest difference of any hook from the TransformerLens wrapper: "
+            f"{result.wrapper_difference:.1e}.",
+            highlight=False,
+        )
 
 
 def summaries(result: Result) -> list[tuple[str, pd.DataFrame]]:

@@ -59,7 +59,8 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) ->
         # Laid out and cropped once: each format would do both again.
         figure.set_dpi(mpl.rcParams["savefig.dpi"])
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
         box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for name in formats:
             buffer = io.BytesIO()

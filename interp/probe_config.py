@@ -24,13 +24,13 @@ class Config:
     """Sites for probes and interchanges, by their names in probe_trace.HOOKS."""
     features: tuple[str, ...] = ("carry_in",)
     """What the probes are asked for."""
-    n_attention: int = 5_000
+    n_attention: int = 2_000
     """Inputs for attention, of each kind."""
-    n_probe: int = 4_000
+    n_probe: int = 3_000
     """Inputs for probes; about half of them are held out."""
     n_pairs: int = 600
     """Pairs that differ only in carry_in, for each column; half of them are held out."""
-    n_edges: int = 300
+    n_edges: int = 200
     """Inputs for cutting edges."""
     n_prefix: int = 600
     """Inputs that are each given all ten previous digits."""
@@ -40,12 +40,12 @@ class Config:
     """Ranks of searched directions."""
     random_draws: int = 5
     """Norm-matched random directions."""
-    n_wrapper: int = 50
-    """Inputs on which every hook is compared with the TransformerLens wrapper."""
+    n_wrapper: int = 0
+    """Inputs on which every hook is compared with the TransformerLens wrapper (slow to import)."""
     seed: int = 0
     """Seed of all inputs, splits, shuffles and random directions."""
     jobs: int = 1
-    """Processes for the probes."""
+    """Processes for the probes and the figures; the numbers do not depend on them."""
 
     def __post_init__(self) -> None:
         """Check columns, sites and seed."""
@@ -65,15 +65,13 @@ class Config:
         """Three columns and few inputs."""
         return cls(
             columns=(1, 5, 10),
-            n_attention=2_000,
             n_pairs=300,
-            n_edges=200,
             n_prefix=400,
         )
 
     @classmethod
     def full(cls) -> "Config":
-        """Every site, column and feature, five random-init models, searched directions."""
+        """Every site, column and feature, random inits, searched directions, and the wrapper."""
         return cls(
             sites=tuple(site for site in HOOKS if site != "mlp_in"),
             features=tuple(FEATURES),
@@ -82,5 +80,7 @@ class Config:
             n_edges=1_000,
             n_prefix=1_500,
             n_attention=20_000,
+            n_probe=4_000,
+            n_wrapper=50,
             jobs=2,
         )

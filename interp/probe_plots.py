@@ -27,16 +27,32 @@ KIND_LABELS = {
 
 def draw(result: Result) -> dict[str, Figure]:
     """Draw every figure that the result has tables for, by file stem."""
+    return {stem: draw_one(result, stem) for stem in stems(result)}
+
+
+def stems(result: Result) -> list[str]:
+    """Name the figures that the result has tables for."""
+    found = ["attention_and_probes", "scores_and_edges"]
+    if not result.tables["interchange"].empty:
+        found.append("causation")
+    if not result.tables["rivals"].empty:
+        found.append("wrong_prefixes")
+    if not result.tables["probes"].empty and result.tables["probes"]["feature"].nunique() > 1:
+        found.append("features")
+    return found
+
+
+def draw_one(result: Result, stem: str) -> Figure:
+    """Draw one of the figures that `stems` names."""
+    drawings = {
+        "attention_and_probes": draw_main,
+        "causation": draw_causal,
+        "wrong_prefixes": draw_prefixes,
+        "scores_and_edges": draw_scores,
+        "features": draw_features,
+    }
     with paper_style():
-        figures = {"attention_and_probes": draw_main(result)}
-        if not result.tables["interchange"].empty:
-            figures["causation"] = draw_causal(result)
-        if not result.tables["rivals"].empty:
-            figures["wrong_prefixes"] = draw_prefixes(result)
-        figures["scores_and_edges"] = draw_scores(result)
-        if not result.tables["probes"].empty and result.tables["probes"]["feature"].nunique() > 1:
-            figures["features"] = draw_features(result)
-    return figures
+        return drawings[stem](result)
 
 
 def draw_main(result: Result) -> Figure:

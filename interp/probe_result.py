@@ -27,7 +27,8 @@ class Result:
         settings: The configuration as plain data.
         tables: Tidy tables by name.
         scores: The exact score table, see `interp.probe_attention.score_table`.
-        wrapper_difference: Largest relative difference of any hook from the wrapper's.
+        wrapper_difference: Largest relative difference of any hook from the wrapper's; None if
+            they were not compared.
         statements: The verdict.
     """
 
@@ -35,7 +36,7 @@ class Result:
     settings: dict[str, Any]
     tables: dict[str, pd.DataFrame]
     scores: np.ndarray
-    wrapper_difference: float
+    wrapper_difference: float | None
     statements: list[Statement]
 
 

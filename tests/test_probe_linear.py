@@ -90,3 +90,18 @@ def test_every_feature_of_every_site_is_scored_and_constant_ones_left_out():
 
 def test_a_column_without_any_carry_gives_an_empty_table():
     assert sweep(Adder(PRESETS["262p"]), ("resid_mid",), columns=(0,)).empty
+
+
+def test_the_numbers_do_not_depend_on_the_number_of_processes():
+    data = probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)))
+    network = network_of(handbuilt_adder())
+    one, two = (
+        sweep_probes(
+            network,
+            [],
+            data,
+            Sweep(columns=(2, 5), sites=("resid_mid",), features=("carry_in",), seed=0, jobs=jobs),
+        )
+        for jobs in (1, 2)
+    )
+    assert one.equals(two)
