@@ -170,6 +170,8 @@ def find_store(plan: Plan, settings: Settings) -> Path:
 def read_rows(path: Path, spec: RunSpec) -> pd.DataFrame:
     """Read the rows of a sweep that results have; none where they are of another recipe.
 
+    The machine that made a row is no part of the recipe: its column `engine` tells.
+
     Raises:
         InputError: They cannot be read.
     """
@@ -247,5 +249,4 @@ def p_value_between(one: Sequence[int], two: Sequence[int]) -> float:
 
 def examples_drawn(table: pd.DataFrame, train: TrainConfig) -> np.ndarray:
     """Count the pairs that each run was trained on, those of abandoned attempts included."""
-    steps = table["last_step"] + (table["attempts"] - 1) * train.restart_step
-    return (steps * train.batch).to_numpy()
+    return (table["steps_taken"] * train.batch).to_numpy()

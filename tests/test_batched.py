@@ -28,10 +28,10 @@ SEEDS = (4, 2**40 + 7)
 @pytest.mark.parametrize("step", [0, 5, 60])
 def test_device_stream_is_the_same_stream(step: int) -> None:
     model = PRESETS["262p"]
-    engine = BatchedEngine(model, CONFIG, SEEDS)
+    engine = BatchedEngine(model, CONFIG)
     row = schedule(CONFIG, step, 1)[0]
     drawn = draw_tokens(
-        engine.key, torch.tensor(step), CONFIG.batch, torch.from_numpy(row), CONFIG.propagate
+        engine.key(SEEDS), torch.tensor(step), CONFIG.batch, torch.from_numpy(row), CONFIG.propagate
     )
     for tokens, seed in zip(drawn, SEEDS, strict=True):
         assert torch.equal(tokens, ReferenceEngine(model, CONFIG, seed).tokens(step, row))
@@ -41,7 +41,7 @@ def test_device_stream_is_the_same_stream(step: int) -> None:
 def test_batched_steps_are_single_runs(name: str) -> None:
     model = PRESETS[name]
     states = [fresh_state(model, CONFIG, seed) for seed in SEEDS]
-    losses = BatchedEngine(model, CONFIG, SEEDS).run(states, 12)
+    losses = BatchedEngine(model, CONFIG).run(states, SEEDS, [12, 12])
     for seed, state, row in zip(SEEDS, states, losses, strict=True):
         alone = fresh_state(model, CONFIG, seed)
         expected = ReferenceEngine(model, CONFIG, seed).run(alone, 12)
@@ -53,4 +53,4 @@ def test_batched_steps_are_single_runs(name: str) -> None:
 def test_extra_cases_are_refused() -> None:
     config = TrainConfig(extra_share=0.1)
     with pytest.raises(InputError, match="extra_share"):
-        BatchedEngine(PRESETS["262p"], config, SEEDS)
+        BatchedEngine(PRESETS["262p"], config)

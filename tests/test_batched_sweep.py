@@ -51,10 +51,10 @@ def kill_after(step: int, monkeypatch) -> None:
     """The process dies in the first stretch that starts at `step` or later."""
     whole = BatchedEngine.run
 
-    def run_until(self, states, n_steps):
+    def run_until(self, states, seeds, counts):
         if states[0].step >= step:
             raise Killed
-        return whole(self, states, n_steps)
+        return whole(self, states, seeds, counts)
 
     monkeypatch.setattr(BatchedEngine, "run", run_until)
 

@@ -85,11 +85,11 @@ class BatchedEngine:
     """Trains many seeds of one recipe together."""
 
     name = "batched"
+    in_step = True
+    """Whether all states must stand at the same step."""
 
-    def __init__(
-        self, model: ModelConfig, config: TrainConfig, seeds: Sequence[int], device: str = "cpu"
-    ) -> None:
-        """Put keys and schedule on the device.
+    def __init__(self, model: ModelConfig, config: TrainConfig, device: str = "cpu") -> None:
+        """Keep what a step needs.
 
         Raises:
             InputError: The recipe asks for extra cases, which this engine does not draw.
@@ -97,13 +97,18 @@ class BatchedEngine:
         if config.extra_share > 0:
             raise InputError("the batched engine draws no extra cases: leave out extra_share")
         self.model, self.config, self.device = model, config, torch.device(device)
-        keys = torch.tensor([seed_key(seed) for seed in seeds], device=self.device)
-        self.key = (keys[:, :1], keys[:, 1:])
         self.shapes = param_shapes(model)
 
-    def run(self, states: Sequence[State], n_steps: int) -> np.ndarray:
-        """Take `n_steps` steps of every state, all at the same step; gives losses (seed, step)."""
-        start = states[0].step
+    def key(self, seeds: Sequence[int]) -> tuple[Int[Tensor, "seed 1"], Int[Tensor, "seed 1"]]:
+        """Give the two words of every seed's Philox key."""
+        keys = torch.tensor([seed_key(seed) for seed in seeds], device=self.device)
+        return keys[:, :1], keys[:, 1:]
+
+    def run(
+        self, states: Sequence[State], seeds: Sequence[int], counts: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Take as many steps of every state, all at the same step; gives each one's losses."""
+        start, (n_steps,), key = states[0].step, set(counts), self.key(seeds)
         params, mean, square = flats = [
             torch.tensor(np.stack([getattr(state, name) for state in states]), device=self.device)
             for name in ("params", "mean", "square")
@@ -114,7 +119,7 @@ class BatchedEngine:
 
         def step() -> None:
             row = rows.index_select(0, index[None])[0]
-            loss = self._step(params, mean, square, start + index, row)
+            loss = self._step(key, params, mean, square, start + index, row)
             losses.index_copy_(0, index[None], loss[None])
             index.add_(1)
 
@@ -128,10 +133,11 @@ class BatchedEngine:
                 getattr(state, name)[:] = values
         for state in states:
             state.step += n_steps
-        return losses.T.cpu().numpy()
+        return list(losses.T.cpu().numpy())
 
     def _step(
         self,
+        key: tuple[Int[Tensor, "seed 1"], Int[Tensor, "seed 1"]],
         params: Float[Tensor, "seed n"],
         mean: Float[Tensor, "seed n"],
         square: Float[Tensor, "seed n"],
@@ -140,7 +146,7 @@ class BatchedEngine:
     ) -> Float[Tensor, " seed"]:
         """Take one step of all seeds in place."""
         config = self.config
-        tokens = draw_tokens(self.key, step, config.batch, row, config.propagate)
+        tokens = draw_tokens(key, step, config.batch, row, config.propagate)
         grad, loss = torch.func.vmap(torch.func.grad_and_value(self._loss))(params, tokens)
         norm = grad.norm(dim=1, keepdim=True)
         grad = grad * (config.clip / (norm + 1e-6)).clamp(max=1.0)

@@ -1,34 +1,82 @@
 """A sweep as one program: all its runs side by side on one device, each kept as if it were alone.
 
-Runs that stand at the same step go on together. An interrupted sweep may have saved some later than
-others: those that are behind catch up first. A run that diverges or is stopped leaves the batch.
+Where the program wants all runs at the same step, those that are behind catch up first: an
+interrupted sweep may have saved some later than others, and a run may have started over. A run that
+diverges or is stopped leaves the batch. Runs are judged side by side too, by the CPU's cores.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.config import ModelConfig
 from model.errors import InputError
+from model.threads import limit_threads
 from train.batched import BatchedEngine
+from train.block_layout import fits_block
+from train.blocks import BlockEngine, gpu_blocks_available
+from train.config import TrainConfig
 from train.parallel import Job
-from train.progress import STATE, Progress, begin, place_boundaries, resume, save_progress
-from train.run import SAVE_SECONDS, close_stretch, export, find_next_stop
+from train.progress import (
+    STATE,
+    Boundaries,
+    Progress,
+    begin,
+    place_boundaries,
+    resume,
+    save_progress,
+)
+from train.run import (
+    SAVE_SECONDS,
+    close_stretch,
+    export,
+    find_next_stop,
+    start_over_if_stuck,
+)
 from train.spec import RunSpec
 
 SAVE_SHARE = 0.05
 """Largest share of the time that goes into saving."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Run:
     """One run of the batch, with its losses since the last row of its log."""
 
     job: Job
     progress: Progress
     losses: list[np.ndarray] = field(default_factory=list)
+
+    def find_stop(self, boundaries: Boundaries) -> int | None:
+        """Give the step to train to, None where the run has ended."""
+        return find_next_stop(self.progress, self.job.spec, boundaries)
+
+    def close(self, boundaries: Boundaries) -> None:
+        """Judge the steps just taken."""
+        if close_stretch(self.progress, self.job.spec, boundaries, self.losses):
+            self.progress = start_over_if_stuck(self.progress, self.job.spec)
+
+    def export(self, engine: str) -> None:
+        """Write what an ended run leaves."""
+        export(self.progress, self.job.spec, self.job.folder, engine)
+
+
+def make_batched_engine(
+    model: ModelConfig, config: TrainConfig, device: str
+) -> BatchedEngine | BlockEngine:
+    """Choose the program: blocks of threads where Numba finds a GPU, PyTorch otherwise.
+
+    Raises:
+        InputError: The recipe asks for extra cases.
+    """
+    if device == "cuda" and fits_block(model, config.batch) and gpu_blocks_available():
+        return BlockEngine(model, config, device)
+    return BatchedEngine(model, config, device)
 
 
 def train_together(
@@ -44,8 +92,7 @@ def train_together(
         report: Called after each stretch with the runs' worth of steps that have been taken.
 
     Raises:
-        InputError: Runs of different recipes, or a recipe that needs a run to be alone (restarts,
-            extra cases).
+        InputError: Runs of different recipes, or a recipe with extra cases.
     """
     if not jobs:
         return
@@ -53,38 +100,41 @@ def train_together(
     _check_recipe([job.spec for job in jobs])
     runs = [_Run(job, _resume_or_begin(job)) for job in jobs]
     boundaries = place_boundaries(spec)
-    engine, seeds = None, ()
+    engine = make_batched_engine(spec.model, spec.train, device)
     save = _Saver()
-    while True:
-        live = []
-        for run in runs:
-            if find_next_stop(run.progress, run.job.spec, boundaries) is not None:
-                live.append(run)
-            else:
-                export(run.progress, run.job.spec, run.job.folder, BatchedEngine.name)
+    with limit_threads(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        while runs:
+            ended = [run for run in runs if run.find_stop(boundaries) is None]
+            list(pool.map(lambda run: run.export(engine.name), ended))
+            for run in ended:
                 yield run.job
-        if report:
-            behind = sum((1 - x.progress.state.step / spec.train.steps for x in live), 0.0)
-            report(len(jobs) - behind)
-        if not live:
-            return
-        runs = live
-        step = min(run.progress.state.step for run in live)
-        group = [run for run in live if run.progress.state.step == step]
-        if seeds != (seeds := tuple(run.job.spec.seed for run in group)) or engine is None:
-            engine = BatchedEngine(spec.model, spec.train, seeds, device)
-        stop = min(b for b in boundaries.all if b > step)
-        losses = engine.run([run.progress.state for run in group], stop - step)
-        for run, taken in zip(group, losses, strict=True):
-            run.losses.append(taken)
-            close_stretch(run.progress, run.job.spec, boundaries, run.losses)
-        if stop in boundaries.rows:
-            save.save_if_due(group)
+            runs = [run for run in runs if run not in ended]
+            if report:
+                behind = sum((1 - run.progress.state.step / spec.train.steps for run in runs), 0.0)
+                report(len(jobs) - behind)
+            if runs:
+                _take_stretch(engine, runs, boundaries, pool)
+                save.save_if_due(runs)
+
+
+def _take_stretch(
+    engine: BatchedEngine | BlockEngine,
+    runs: Sequence[_Run],
+    boundaries: Boundaries,
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Train every run to its next boundary, or those that are furthest behind."""
+    step = min(run.progress.state.step for run in runs)
+    group = [run for run in runs if not engine.in_step or run.progress.state.step == step]
+    states = [run.progress.state for run in group]
+    counts = [run.find_stop(boundaries) - state.step for run, state in zip(group, states)]
+    losses = engine.run(states, [run.job.spec.seed for run in group], counts)
+    for run, taken in zip(group, losses, strict=True):
+        run.losses.append(taken)
+    list(pool.map(lambda run: run.close(boundaries), group))
 
 
 def _check_recipe(specs: Sequence[RunSpec]) -> None:
-    if specs[0].train.restarts:
-        raise InputError("a batched sweep has no restarts: use --device cpu, or --restarts 0")
     shared = {dataclasses.replace(spec, seed=0, parent=None) for spec in specs}
     if len(shared) > 1:
         raise InputError("a batched sweep trains one recipe: its runs may differ only in seed")

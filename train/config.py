@@ -54,6 +54,10 @@ class TrainConfig:
     """Step at which a run with restarts is judged; it must be a row of the log."""
     restart_loss: float = 0.5
     """Mean training loss above which it starts over."""
+    second_step: int = 0
+    """Step at which such a run is judged once more, likewise; 0 for never."""
+    second_loss: float = 0.1
+    """Mean training loss above which it starts over there."""
     token_std: float = 0.02
     """Initial standard deviation of the token embedding and of full matrices."""
     position_std: float = 0.02
@@ -72,6 +76,7 @@ class TrainConfig:
         self._check("shift_until", self.shift_until >= 0, "0 or more")
         self._check("restarts", self.restarts >= 0, "0 or more")
         self._check("restart_step", self.restart_step >= 1, "1 or more")
+        self._check("second_step", self.second_step >= 0, "0 or more")
         self._check("fade_start", self.fade_start >= 0, "0 or more")
         self._check("fade_stop", self.fade_stop >= self.fade_start, "at least fade_start")
         for name in ("min_lr_ratio", "carry_heavy", "propagate", "extra_share"):

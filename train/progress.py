@@ -26,8 +26,8 @@ ATTEMPT_STRIDE = 1_000_003
 class Progress:
     """All of a run that is not its specification; saved and resumed as one file.
 
-    `attempt` counts how often the run has started over (see `TrainConfig.restarts`); log and
-    snapshots are those of the current attempt.
+    `attempt` counts how often the run has started over (see `TrainConfig.restarts`), after
+    `abandoned_steps` in all; log and snapshots are those of the current attempt.
     """
 
     state: State
@@ -38,6 +38,7 @@ class Progress:
     snapshots: list[np.ndarray] = field(default_factory=list)
     status: str = "running"
     attempt: int = 0
+    abandoned_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def save_progress(progress: Progress, spec: RunSpec, folder: Path) -> None:
         "snapshot_steps": progress.snapshot_steps,
         "status": progress.status,
         "attempt": progress.attempt,
+        "abandoned_steps": progress.abandoned_steps,
     }
     data = safetensors.torch.save(
         {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()},
@@ -139,4 +141,5 @@ def resume(spec: RunSpec, folder: Path) -> Progress | None:
         snapshots=list(arrays["snapshots"]),
         status=content["status"],
         attempt=content["attempt"],
+        abandoned_steps=content["abandoned_steps"],
     )

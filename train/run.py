@@ -83,8 +83,7 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
         if close_stretch(progress, spec, boundaries, losses):
             if report:
                 report(progress.rows[-1])
-            if _is_stuck(progress, spec):
-                progress = begin(spec, progress.attempt + 1)
+            progress = start_over_if_stuck(progress, spec)
             if time.monotonic() - saved > SAVE_SECONDS:
                 save_progress(progress, spec, folder)
                 saved = time.monotonic()
@@ -132,11 +131,18 @@ def close_stretch(
     return True
 
 
-def _is_stuck(progress: Progress, spec: RunSpec) -> bool:
-    """Tell whether the run should start over from other initial parameters."""
+def start_over_if_stuck(progress: Progress, spec: RunSpec) -> Progress:
+    """Start a run over from other initial parameters where its last row calls for it."""
     row, train = progress.rows[-1], spec.train
-    judged = row["step"] == train.restart_step and row["loss"] > train.restart_loss
-    return judged and progress.attempt < train.restarts
+    bounds = {train.restart_step: train.restart_loss}
+    if train.second_step:
+        bounds[train.second_step] = train.second_loss
+    stuck = row["loss"] > bounds.get(int(row["step"]), math.inf)
+    if not stuck or progress.attempt >= train.restarts:
+        return progress
+    fresh = begin(spec, progress.attempt + 1)
+    fresh.abandoned_steps = progress.abandoned_steps + progress.state.step
+    return fresh
 
 
 def log_row(progress: Progress, spec: RunSpec, loss: float) -> None:
@@ -165,6 +171,7 @@ def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None
         "status": progress.status,
         "step": progress.state.step,
         "attempts": progress.attempt + 1,
+        "steps_taken": progress.abandoned_steps + progress.state.step,
         "best": progress.best_row,
         "highest_exact": max((row["exact"] for row in progress.rows), default=0.0),
         "grok_step": next((row["step"] for row in progress.rows if row["exact"] > GROKKED), None),

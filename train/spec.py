@@ -1,7 +1,7 @@
 """What identifies a run: network, recipe, seed and start; and the command that repeats it."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model.config import PRESETS, ModelConfig
@@ -22,7 +22,7 @@ class RunSpec:
         seed: Seed of initial parameters and of the data stream.
         every: Steps between two rows of the log.
         reference: Train with plain PyTorch instead of the fused kernel.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda"; no part of what the run is, so that either resumes the other.
         stop_rule: End the run early where its loss is above these bounds.
         parent: Checkpoint to start from, as given; None for a fresh start.
         cases: File of extra training cases, as given; None for none.
@@ -33,7 +33,7 @@ class RunSpec:
     seed: int
     every: int = 1_000
     reference: bool = False
-    device: str = "cpu"
+    device: str = field(default="cpu", compare=False)
     stop_rule: StopRule = ()
     parent: str | None = None
     cases: str | None = None
@@ -42,11 +42,12 @@ class RunSpec:
         """Check what the parts cannot check alone."""
         if self.every < 1:
             raise InputError(f"every is {self.every}: it must be 1 or more")
-        if self.train.restarts and self.train.restart_step % self.every:
-            raise InputError(
-                f"restart_step is {self.train.restart_step}: it must be a multiple of "
-                f"every, {self.every}"
-            )
+        for name in ("restart_step", "second_step"):
+            step = getattr(self.train, name)
+            if self.train.restarts and step % self.every:
+                raise InputError(
+                    f"{name} is {step}: it must be a multiple of every, {self.every}"
+                )
         if self.train.extra_share > 0 and self.cases is None:
             raise InputError("extra_share is above 0, but no file of cases was given: add --cases")
 

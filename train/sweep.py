@@ -82,6 +82,7 @@ def tabulate_result(result: dict[str, Any]) -> dict[str, Any]:
         "status": result["status"],
         "last_step": result["step"],
         "attempts": result["attempts"],
+        "steps_taken": result["steps_taken"],
         "best_exact": result["highest_exact"],
         "grok_step": result["grok_step"],
         "chosen_step": best.get("step"),

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from model.config import PRESETS, ModelConfig
+from model.errors import InputError
+from train.block_layout import SHARED_BYTES, BlockLayout, fits_block
+from train.blocks import BlockEngine
+from train.config import TrainConfig
+from train.engine import ReferenceEngine, fresh_state
+
+CONFIG = TrainConfig(
+    steps=200,
+    batch=32,
+    warmup=10,
+    carry_heavy=0.5,
+    phase_1=3,
+    shift_until=20,
+    phase_2=6,
+    fade_start=50,
+    fade_stop=100,
+    token_std=0.3,
+    position_std=0.3,
+)
+SEEDS = (4, 2**40 + 7)
+
+
+@pytest.mark.parametrize("name", ["262p", "512p", "777p"])
+def test_a_block_takes_the_steps_of_a_single_run(name: str) -> None:
+    model = PRESETS[name]
+    states = [fresh_state(model, CONFIG, seed) for seed in SEEDS]
+    engine = BlockEngine(model, CONFIG, "cpu")
+    counts = [12, 7]
+    losses = engine.run(states, SEEDS, counts)
+    for seed, state, row, count in zip(SEEDS, states, losses, counts, strict=True):
+        alone = fresh_state(model, CONFIG, seed)
+        expected = ReferenceEngine(model, CONFIG, seed).run(alone, count)
+        assert row.shape == (count,)
+        assert np.abs(row - expected).max() < 1e-5
+        assert np.abs(state.params - alone.params).max() < 3e-4
+        assert state.step == count
+
+
+def test_a_seed_has_the_same_bits_in_any_company_and_in_pieces(monkeypatch) -> None:
+    model = PRESETS["262p"]
+    alone, beside, pieces = (fresh_state(model, CONFIG, 4) for _ in range(3))
+    engine = BlockEngine(model, CONFIG, "cpu")
+    engine.run([alone], [4], [9])
+    engine.run([fresh_state(model, CONFIG, 1), beside], [1, 4], [3, 9])
+    monkeypatch.setattr("train.blocks.LAUNCH_STEPS", 4)
+    engine.run([pieces], [4], [9])
+    for other in (beside, pieces):
+        assert np.array_equal(alone.params, other.params)
+        assert np.array_equal(alone.square, other.square)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("batch", [128, 512])
+def test_every_preset_fits_into_a_block(name: str, batch: int) -> None:
+    lay = BlockLayout.fit(PRESETS[name], batch)
+    assert lay.threads >= 32
+    assert lay.n_shared * 4 <= SHARED_BYTES
+
+
+def test_wide_networks_do_not_fit() -> None:
+    wide = ModelConfig(d_model=64, d_ff=256)
+    assert not fits_block(wide, 128)
+    with pytest.raises(InputError, match="d_model 64 does not fit"):
+        BlockLayout.fit(wide, 128)
+
+
+def test_extra_cases_are_refused() -> None:
+    with pytest.raises(InputError, match="extra_share"):
+        BlockEngine(PRESETS["262p"], TrainConfig(extra_share=0.1), "cpu")
