@@ -28,9 +28,7 @@ SEEDS = (1, 16, 256, 1_024)
 LENGTHS = {"block": (200, 1_200), "batched": (20, 120)}
 
 
-def measure(
-    engine: BlockEngine | BatchedEngine, n_seeds: int, lengths: tuple[int, int]
-) -> float:
+def measure(engine: BlockEngine | BatchedEngine, n_seeds: int, lengths: tuple[int, int]) -> float:
     """Give steps per second over all seeds."""
     seeds = range(n_seeds)
     states = [fresh_state(engine.model, engine.config, seed) for seed in seeds]

@@ -14,6 +14,7 @@ from model.errors import InputError
 from train import batched_sweep, run
 from train.batched import BatchedEngine
 from train.batched_sweep import train_together
+from train.blocks import BlockEngine
 from train.config import TrainConfig
 from train.parallel import Job
 from train.progress import STATE
@@ -126,9 +127,9 @@ def test_a_run_that_is_behind_catches_up_and_joins(tmp_path, monkeypatch) -> Non
     batches: list[tuple[int, int]] = []
     whole = BatchedEngine.run
 
-    def watch(self, states, n_steps):
+    def watch(self, states, seeds, counts):
         batches.append((states[0].step, len(states)))
-        return whole(self, states, n_steps)
+        return whole(self, states, seeds, counts)
 
     monkeypatch.setattr(BatchedEngine, "run", watch)
     list(train_together(jobs_in(tmp_path / "parts"), device="cpu"))
@@ -144,10 +145,10 @@ def test_a_diverged_and_a_stopped_run_leave_the_batch(tmp_path, monkeypatch) -> 
     assert json.loads((tmp_path / "stopped" / "s4" / "run.json").read_text())["step"] == 8
     whole = BatchedEngine.run
 
-    def spoil(self, states, n_steps):
-        losses = whole(self, states, n_steps)
+    def spoil(self, states, seeds, counts):
+        losses = whole(self, states, seeds, counts)
         if len(states) == 2:
-            losses[0, 0] = np.nan
+            losses[0][0] = np.nan
         return losses
 
     monkeypatch.setattr(BatchedEngine, "run", spoil)
@@ -156,15 +157,45 @@ def test_a_diverged_and_a_stopped_run_leave_the_batch(tmp_path, monkeypatch) -> 
     assert [(x["status"], x["step"]) for x in results] == [("diverged", 1), ("finished", 24)]
 
 
-def test_recipes_that_need_a_run_to_be_alone_are_refused(tmp_path) -> None:
-    restarting = dataclasses.replace(CONFIG, restarts=2, restart_step=8)
+def test_runs_that_mix_recipes_are_refused(tmp_path) -> None:
     mixed = [Job(SPEC, tmp_path / "a"), Job(dataclasses.replace(SPEC, every=4), tmp_path / "b")]
-    for jobs, message in (
-        (jobs_in(tmp_path, spec=dataclasses.replace(SPEC, train=restarting)), "no restarts"),
-        (mixed, "one recipe"),
-    ):
-        with pytest.raises(InputError, match=message):
-            list(train_together(jobs, device="cpu"))
+    with pytest.raises(InputError, match="one recipe"):
+        list(train_together(mixed, device="cpu"))
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_runs_that_start_over_do_so_as_alone(tmp_path, monkeypatch, blocks: bool) -> None:
+    if blocks:
+        monkeypatch.setattr(
+            batched_sweep,
+            "make_batched_engine",
+            lambda model, config, device: BlockEngine(model, config, device),
+        )
+    folders = [train_run(job.spec, job.folder).folder for job in jobs_in(tmp_path / "without")]
+    low, high = sorted(pd.read_csv(folder / "log.csv")["loss"][0] for folder in folders)
+    # One of the two is above the bound at step 8; both are judged again at step 16.
+    config = dataclasses.replace(
+        CONFIG,
+        restarts=2,
+        restart_step=8,
+        restart_loss=(low + high) / 2,
+        second_step=16,
+        second_loss=0.0,
+    )
+    spec = dataclasses.replace(SPEC, train=config)
+    for job in jobs_in(tmp_path / "alone", spec=spec):
+        train_run(job.spec, job.folder)
+    list(train_together(jobs_in(tmp_path / "together", spec=spec), device="cpu"))
+    for seed in (4, 7):
+        ours, theirs = (
+            json.loads((tmp_path / x / f"s{seed}" / run.RUN).read_text())
+            for x in ("together", "alone")
+        )
+        for key in ("attempts", "steps_taken", "step", "status"):
+            assert ours[key] == theirs[key]
+        assert ours["attempts"] == 3
+        assert ours["steps_taken"] > 24
+        assert ours["engine"] == ("block" if blocks else "batched")
 
 
 @pytest.mark.parametrize(

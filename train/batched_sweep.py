@@ -127,7 +127,8 @@ def _take_stretch(
     step = min(run.progress.state.step for run in runs)
     group = [run for run in runs if not engine.in_step or run.progress.state.step == step]
     states = [run.progress.state for run in group]
-    counts = [run.find_stop(boundaries) - state.step for run, state in zip(group, states)]
+    stops = [run.find_stop(boundaries) for run in group]
+    counts = [stop - x.step for stop, x in zip(stops, states, strict=True) if stop is not None]
     losses = engine.run(states, [run.job.spec.seed for run in group], counts)
     for run, taken in zip(group, losses, strict=True):
         run.losses.append(taken)

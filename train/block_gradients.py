@@ -34,7 +34,8 @@ def _build_rows(lay: BlockLayout, target: Target) -> Callable[..., None]:
 
     @target.jit
     def rows(thread, threads, sh, scratch):
-        xhat, h, dh, dv = cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F)
+        xhat, h = cuda.local.array(D, F), cuda.local.array(D, F)
+        dh, dv = cuda.local.array(D, F), cuda.local.array(D, F)
         for r in range(thread, N_ROWS, threads):
             p, slot = r // slots, r % slots
             token = PLUS if p == N_DIGITS else (EQUALS if p == N_PROMPT - 1 else slot)
@@ -95,7 +96,8 @@ def _build_parameters(lay: BlockLayout, target: Target) -> Callable[..., None]:
     W_E, W_Q, W_K, W_V, W_in = lay.W_E, lay.W_Q, lay.W_K, lay.W_V, lay.W_in
     G_pos, G_Q, G_K, G_V, G_O = lay.G_pos, lay.G_Q, lay.G_K, lay.G_V, lay.G_O
     G_in, G_out, gain, gains_at, slots = lay.G_in, lay.G_out, lay.gain, lay.gains_at, N_DIGITS
-    sum_U, sum_in, sum_out, moments, grad = lay.sum_U, lay.sum_in, lay.sum_out, lay.moments, lay.grad
+    sum_U, sum_in, sum_out = lay.sum_U, lay.sum_in, lay.sum_out
+    moments, grad = lay.moments, lay.grad
     source_grad, query_grad, kept_rows = lay.source_grad, lay.query_grad, lay.rows
     plan, n_matrices, n_moments, n_ctx = lay.plan, len(MATRICES), (D + 1) * D, lay.config.n_ctx
 

@@ -114,7 +114,9 @@ class BlockLayout:
         self, shapes: dict[str, tuple[int, int]], at: dict[str, int], grads: dict[str, int]
     ) -> np.ndarray:
         """Tabulate for each matrix: rows, columns, rank, its factors, its place, its gradient's."""
-        factors = dict(zip(("W_Q", "W_K", "W_V"), qkv_names(self.config), strict=True))
+        factors: dict[str, tuple[str, ...]] = dict(
+            zip(("W_Q", "W_K", "W_V"), qkv_names(self.config), strict=True)
+        )
         plan = []
         for name in MATRICES:
             names = factors.get(name) or (

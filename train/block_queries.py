@@ -27,13 +27,17 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
     width = lay.table_width
     root, lowest = F(1 / math.sqrt(lay.d_model)), F(-3e38)
     root_half, density, half = F(math.sqrt(0.5)), F(1 / math.sqrt(2 * math.pi)), F(0.5)
-    add_by_slot, n_threads, lanes = _build_add_by_slot(lay, target), lay.threads, min(GROUP, lay.threads)
+    add_by_slot = _build_add_by_slot(lay, target)
+    n_threads, lanes = lay.threads, min(GROUP, lay.threads)
 
     @target.jit
     def query(thread, stride, batch, c, b, sh, scratch, tokens):
-        x, h, q, out = cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F)
-        xhat, grad, pre, post = cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(U, F), cuda.local.array(U, F)
-        final, dfinal, logits = cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(V, F)
+        x, h = cuda.local.array(D, F), cuda.local.array(D, F)
+        q, out = cuda.local.array(D, F), cuda.local.array(D, F)
+        xhat, grad = cuda.local.array(D, F), cuda.local.array(D, F)
+        pre, post = cuda.local.array(U, F), cuda.local.array(U, F)
+        final, dfinal = cuda.local.array(D, F), cuda.local.array(D, F)
+        logits = cuda.local.array(V, F)
         at = stage + thread
         p, n_sources = N_PROMPT - 1 + c, N_PROMPT + c
         token = np.int64(tokens[p, b])
@@ -236,12 +240,14 @@ def build_sources(lay: BlockLayout, target: Target) -> Callable[..., None]:
     """Build the sources' stage: gradients of each source's key and OV value, by token."""
     D, cuda = lay.d_model, target.cuda
     kept, per_query, table, stage, slots = lay.kept, lay.per_query, lay.table, lay.stage, N_DIGITS
-    dquery, slot_row, source_grad, width = lay.dquery, lay.slot_row, lay.source_grad, lay.table_width
+    dquery, slot_row, source_grad = lay.dquery, lay.slot_row, lay.source_grad
+    width = lay.table_width
     add_by_slot = _build_add_by_slot(lay, target)
 
     @target.jit
     def source(thread, stride, batch, p, b, sh, scratch, tokens):
-        key, ov, dkey, dov = cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F), cuda.local.array(D, F)
+        key, ov = cuda.local.array(D, F), cuda.local.array(D, F)
+        dkey, dov = cuda.local.array(D, F), cuda.local.array(D, F)
         t = np.int64(tokens[p, b])
         slot = t if t < slots else 0
         row = table + (p * slots + slot) * width

@@ -24,6 +24,7 @@ from train.schedule import HEAVY, MAX_DIGITS, SHIFT
 
 F = np.float32
 
+
 def build_block_step(lay: BlockLayout, target: Target) -> Callable[..., None]:
     """Compile all steps of one seed for a target.
 

@@ -4,9 +4,10 @@ The blocks never wait for each other, so that seeds may stand at different steps
 over go on beside the others.
 """
 
+import importlib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -34,19 +35,22 @@ LAUNCH_STEPS = 20_000
 def gpu_blocks_available() -> bool:
     """Tell whether Numba finds a GPU and what it needs to compile for it."""
     try:
-        from numba import cuda
+        return bool(_numba_cuda().is_available())
     except ImportError:
         return False
-    return bool(cuda.is_available())
+
+
+def _numba_cuda() -> Any:
+    """Import on demand: it looks for drivers, and its stubs do not know what it accepts."""
+    return importlib.import_module("numba.cuda")
 
 
 @cache
-def _compiled(model: ModelConfig, batch: int, device: str) -> tuple[BlockLayout, Callable]:
+def _compiled(model: ModelConfig, batch: int, device: str) -> tuple[BlockLayout, Any]:
     if device == "cpu":
         lay = BlockLayout(model, 1, batch)
         return lay, build_block_step(lay, Target(one_thread.jit, one_thread))
-    from numba import cuda
-
+    cuda = _numba_cuda()
     lay = BlockLayout.fit(model, batch)
     device_jit = cuda.jit(device=True, fastmath=True)
     step = build_block_step(lay, Target(lambda body: device_jit(inspect.unwrap(body)), cuda))
@@ -163,26 +167,26 @@ class BlockEngine:
             self.config.batch, *on_device[:3], self._share, memory["scratch"], memory["tokens"],
             *on_device[3:], memory["rows"], drawn, *self._constants(),
         )  # fmt: skip
+        stream.synchronize()
         for there, here in zip((*on_device[3:], drawn), (*held, losses), strict=True):
             there.copy_to_host(here, stream)
         stream.synchronize()
 
     def _reserve(self, n: int) -> dict[str, Any]:
         """Reserve device memory for `n` seeds, once: doing so would wait for other programs."""
-        from numba import cuda
-
+        cuda = _numba_cuda()
         if self._memory.get("seeds", 0) < n:
-            width = (n, self.layout.n_params)
+            width, reserve = (n, self.layout.n_params), cuda.device_array
             self._memory = {
                 "seeds": n,
                 "stream": cuda.stream(),
                 "rows": cuda.to_device(self._rows),
-                "scratch": cuda.device_array((n, self.layout.n_scratch), np.float32),
-                "tokens": cuda.device_array((n, N_INPUT, self.config.batch), np.uint8),
-                "losses": cuda.device_array(n * LAUNCH_STEPS, np.float32),
-                "counts": cuda.device_array(n, np.int64),
-                "firsts": cuda.device_array(n, np.int64),
-                "words": cuda.device_array((n, 2), np.uint64),
-                **{k: cuda.device_array(width, np.float32) for k in ("params", "mean", "square")},
+                "scratch": reserve((n, self.layout.n_scratch), np.float32),
+                "tokens": reserve((n, N_INPUT, self.config.batch), np.uint8),
+                "losses": reserve(n * LAUNCH_STEPS, np.float32),
+                "counts": reserve(n, np.int64),
+                "firsts": reserve(n, np.int64),
+                "words": reserve((n, 2), np.uint64),
+                **{k: reserve(width, np.float32) for k in ("params", "mean", "square")},
             }
         return self._memory

@@ -6,6 +6,7 @@ The block step names these as it names those of numba.cuda, so that it compiles 
 import inspect
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 local = sys.modules[__name__]
 
 
-def jit(function: Callable[..., None]) -> Callable[..., None]:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile for the CPU, without the checks that tests wrap around every function."""
     return numba.njit(fastmath=True, error_model="numpy")(inspect.unwrap(function))
 

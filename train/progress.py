@@ -141,5 +141,5 @@ def resume(spec: RunSpec, folder: Path) -> Progress | None:
         snapshots=list(arrays["snapshots"]),
         status=content["status"],
         attempt=content["attempt"],
-        abandoned_steps=content["abandoned_steps"],
+        abandoned_steps=content.get("abandoned_steps", 0),
     )

@@ -45,9 +45,7 @@ class RunSpec:
         for name in ("restart_step", "second_step"):
             step = getattr(self.train, name)
             if self.train.restarts and step % self.every:
-                raise InputError(
-                    f"{name} is {step}: it must be a multiple of every, {self.every}"
-                )
+                raise InputError(f"{name} is {step}: it must be a multiple of every, {self.every}")
         if self.train.extra_share > 0 and self.cases is None:
             raise InputError("extra_share is above 0, but no file of cases was given: add --cases")
 
@@ -107,8 +105,8 @@ def _base_command(model: ModelConfig, parent: str | None) -> tuple[str, list[str
 
 def _options(values: Any, defaults: Any) -> list[str]:
     words: list[str] = []
-    for field in dataclasses.fields(values):
-        value = getattr(values, field.name)
-        if value != getattr(defaults, field.name):
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    for key in dataclasses.fields(values):
+        value = getattr(values, key.name)
+        if value != getattr(defaults, key.name):
+            words += [f"--{key.name.replace('_', '-')}", str(value)]
     return words
