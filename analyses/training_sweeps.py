@@ -64,6 +64,7 @@ class Settings:
         seeds: Seeds instead of each sweep's own; empty for these.
         scale: Length of every run as a share of the stated one.
         workers: Processes.
+        device: cpu, or cuda to train all seeds of a sweep at once on a GPU.
         base: Checkpoint that Table 5 starts from.
         full_length: Train hopeless runs to the end too.
     """
@@ -73,6 +74,7 @@ class Settings:
     seeds: tuple[int, ...] = ()
     scale: float = 1.0
     workers: int = 2
+    device: str = "cpu"
     base: str = "311p-base"
     full_length: bool = False
 
@@ -138,7 +140,12 @@ def list_specs(plan: Plan, settings: Settings) -> list[RunSpec]:
         train = dataclasses.replace(train, restart_step=every)
     return [
         RunSpec(
-            model=look_up_preset(plan.preset), train=train, seed=seed, every=every, stop_rule=rule
+            model=look_up_preset(plan.preset),
+            train=train,
+            seed=seed,
+            every=every,
+            device=settings.device,
+            stop_rule=rule,
         )
         for seed in settings.seeds or plan.seeds
     ]

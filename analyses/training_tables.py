@@ -28,6 +28,7 @@ from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
 from model.cli import console, run_command
 from model.errors import InputError
+from train.engine import check_device
 from train.sweep import read_seeds
 
 Name = Literal["table1", "table5", "table6", "table7", "seeds262", "recipe", "figure5", "figure6"]
@@ -127,6 +128,7 @@ def training_tables(
     seeds: tuple[str, ...] = (),
     steps_scale: float = 1.0,
     workers: int = 2,
+    device: str = "cpu",
     base: str = "311p-base",
     full_length: bool = False,
 ) -> None:
@@ -142,6 +144,7 @@ def training_tables(
         steps_scale: Length of every run as a share of the stated one, for a trial; below 1 it
             needs an --out of its own.
         workers: Processes on this machine.
+        device: cpu, or cuda to train all seeds of a sweep at once on a GPU.
         base: Checkpoint that table5 starts from.
         full_length: Train every run to the end; by default those by the published recipe stop
             where their loss is above 0.9 at step 40,000 or above 0.4 at 80,000.
@@ -152,12 +155,14 @@ def training_tables(
         raise InputError(f"steps_scale is {steps_scale}: it must be above 0 and at most 1")
     if steps_scale < 1 and out == RESULTS:
         raise InputError("a trial with --steps-scale is no result: give it an --out of its own")
+    check_device(device)
     settings = Settings(
         out=out,
         runs=runs,
         seeds=tuple(read_seeds(seeds)) if seeds else (),
         scale=steps_scale,
         workers=workers,
+        device=device,
         base=base,
         full_length=full_length,
     )
