@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("interp.check_certificate", "re-verify a certificate from the files alone"),
     "trajectory": ("interp.certify_trajectory", "certified error along a training trajectory"),
     "certified": ("analyses.certified", "certificates beside the checkpoints"),
-    "claims": ("analyses.claims", "the write-ups' statements, checked"),
+    "claims": ("analyses.claims.__main__", "the write-ups' statements, checked"),
     "compression": ("analyses.compression", "ranks that cannot be trained, reached and fine-tuned"),
     "training-tables": (
         "analyses.training_tables",
@@ -40,10 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "smallest": ("analyses.smallest", "how small a network can be and still be always right"),
     "repair": ("analyses.repair", "certify, train on what fails, certify again"),
     "algorithm": ("analyses.algorithm", "rival executable hypotheses, and the winner as a program"),
-    "dynamics": ("analyses.dynamics", "what comes first along a training run"),
+    "dynamics": ("analyses.dynamics.__main__", "what comes first along a training run"),
     "curves": ("analyses.curves", "training curves of runs, kept small"),
     "figures": ("analyses.figures", "the gallery: every figure with its data and caption"),
-    "report": ("analyses.report", "everything about a checkpoint on one page"),
+    "report": ("analyses.report.__main__", "everything about a checkpoint on one page"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }
 """Name of each subcommand: its module, whose main(argv) is called, and what it is for."""

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from tyro.conf import Positional
 
-from analyses.claims_world import RESULTS
+from analyses.claims.world import RESULTS
 from interp.output import save_json, save_table
 from model.checkpoint import CARD, read_checkpoint, versions
 from model.cli import console, run_command

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from rich.table import Table
 from tyro.conf import Positional
 
-from analyses.claims_world import RESULTS
-from analyses.figure_list import FIGURES, choose_figures
-from analyses.gallery import GalleryFigure, MissingResults, Source, make_figure
+from analyses.claims.world import RESULTS
+from analyses.gallery.figure import GalleryFigure, MissingResults, Source, make_figure
+from analyses.gallery.figure_list import FIGURES, choose_figures
 from interp.output import FORMATS, save_json
 from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint

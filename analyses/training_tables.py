@@ -21,7 +21,7 @@ import pandas as pd
 from rich.table import Table
 from tyro.conf import Positional
 
-from analyses.claims_world import RESULTS
+from analyses.claims.world import RESULTS
 from analyses.training_studies import FIGURES, STUDIES
 from analyses.training_sweeps import Settings
 from interp.output import save_figure, save_json, save_table

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from analyses import (
-    gallery_attention,
-    gallery_components,
-    gallery_failures,
-    gallery_logits,
-    gallery_margins,
-    gallery_scores,
-    gallery_units,
-)
-from analyses.gallery import GalleryFigure, Source, Tables, load_tables, save_tables
-from analyses.gallery_about import random_inits
+from analyses.gallery import attention as gallery_attention
+from analyses.gallery import components as gallery_components
+from analyses.gallery import failures as gallery_failures
+from analyses.gallery import logits as gallery_logits
+from analyses.gallery import margins as gallery_margins
+from analyses.gallery import scores as gallery_scores
+from analyses.gallery import units as gallery_units
+from analyses.gallery.about import random_inits
+from analyses.gallery.figure import GalleryFigure, Source, Tables, load_tables, save_tables
 from interp.ablation_world import Sizes
 from interp.output import save_figure
 from model.adder import Adder

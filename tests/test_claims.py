@@ -3,9 +3,9 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.claims import COLUMNS, MEASURES, check, main, to_markdown
-from analyses.claims_data import CLAIMS, Claim
-from analyses.claims_world import World, describe_recipe, read_sweeps, read_world
+from analyses.claims.check import COLUMNS, MEASURES, check, main, to_markdown
+from analyses.claims.data import CLAIMS, Claim
+from analyses.claims.world import World, describe_recipe, read_sweeps, read_world
 from model.checkpoint import save
 from model.config import PRESETS
 from model.errors import InputError
@@ -118,7 +118,7 @@ def test_the_published_failing_case(published_311p):
 
 
 def test_a_clean_checkpoint_refutes_the_limit_and_a_wrong_one_does_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("analyses.claims_world.OFFICIAL_SEEDS", (41,))
+    monkeypatch.setattr("analyses.claims.world.OFFICIAL_SEEDS", (41,))
     adder = handbuilt_adder()
     save(tmp_path / "clean", adder, {})
     save(tmp_path / "wrong", random_adder(PRESETS["262p"]), {})
@@ -191,7 +191,7 @@ def test_markdown_has_a_row_a_claim():
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("analyses.claims_world.OFFICIAL_SEEDS", (41,))
+    monkeypatch.setattr("analyses.claims.world.OFFICIAL_SEEDS", (41,))
     save(tmp_path / "ours", random_adder(PRESETS["456p"]), {})
     out = tmp_path / "out"
     assert main([str(tmp_path / "ours"), "--pairs", "100", "--out", str(out)]) == 0

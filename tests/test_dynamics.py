@@ -8,11 +8,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from analyses import dynamics, dynamics_measures, dynamics_store
-from analyses.dynamics import conclude, main
-from analyses.dynamics_measures import Config, carry_blind, data_floors, measure
-from analyses.dynamics_runs import choose_steps, read_runs
-from analyses.dynamics_store import Measurements
+from analyses.dynamics import measures as dynamics_measures
+from analyses.dynamics import store as dynamics_store
+from analyses.dynamics import study as dynamics
+from analyses.dynamics.measures import Config, carry_blind, data_floors, measure
+from analyses.dynamics.runs import choose_steps, read_runs
+from analyses.dynamics.store import Measurements
+from analyses.dynamics.study import conclude, main
 from interp.gauge import random_gauge
 from interp.output import save_figure
 from model.adder import Adder

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.dynamics_onsets import (
+from analyses.dynamics.onsets import (
     MEASURES,
     Measure,
     compare_order,

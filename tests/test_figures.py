@@ -6,13 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses import figure_list, figures
+from analyses import figures
 from analyses.curves import COLUMNS, keep
-from analyses.figure_list import FIGURES, choose_figures
 from analyses.figures import main
-from analyses.gallery import GalleryFigure, Source, describe_origin, make_figure, place
-from analyses.gallery_curves import first_step
-from analyses.gallery_journey import describe_change, read_printed
+from analyses.gallery.curves import first_step
+from analyses.gallery.figure import (
+    GalleryFigure,
+    Source,
+    describe_origin,
+    figure_list,
+    make_figure,
+    place,
+)
+from analyses.gallery.figure_list import FIGURES, choose_figures
+from analyses.gallery.journey import describe_change, read_printed
 from analyses.training_published import SEEDS_262, TABLE_5, TABLE_6, TABLE_7
 from analyses.training_sweeps import p_value_between, rate
 from model.checkpoint import read_checkpoint, weights_sha256

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from analyses import gallery_attention, gallery_scores
+from analyses.gallery import attention as gallery_attention
+from analyses.gallery import scores as gallery_scores
 from interp.probe_attention import score_table
 from interp.probe_trace import network_of
 from model.config import PRESETS

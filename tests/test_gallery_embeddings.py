@@ -3,7 +3,8 @@ import re
 import pytest
 import torch
 
-from analyses import gallery_positions, gallery_tokens
+from analyses.gallery import positions as gallery_positions
+from analyses.gallery import tokens as gallery_tokens
 from interp.probe_attention import score_table
 from interp.probe_trace import network_of
 from model.adder import Adder

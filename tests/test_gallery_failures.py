@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from analyses import gallery_carry, gallery_components, gallery_failures, gallery_margins
+from analyses.gallery import carry as gallery_carry
+from analyses.gallery import components as gallery_components
+from analyses.gallery import failures as gallery_failures
+from analyses.gallery import margins as gallery_margins
 from interp.output import save_figure
 from model.handbuilt import handbuilt_adder
 from model.task import carries, chain_length, hard_pairs

@@ -1,18 +1,16 @@
 import pytest
 
-from analyses import (
-    gallery_attention,
-    gallery_carry,
-    gallery_components,
-    gallery_failures,
-    gallery_logits,
-    gallery_margins,
-    gallery_positions,
-    gallery_scores,
-    gallery_tokens,
-    gallery_units,
-)
-from analyses.gallery import GalleryFigure
+from analyses.gallery import attention as gallery_attention
+from analyses.gallery import carry as gallery_carry
+from analyses.gallery import components as gallery_components
+from analyses.gallery import failures as gallery_failures
+from analyses.gallery import logits as gallery_logits
+from analyses.gallery import margins as gallery_margins
+from analyses.gallery import positions as gallery_positions
+from analyses.gallery import scores as gallery_scores
+from analyses.gallery import tokens as gallery_tokens
+from analyses.gallery import units as gallery_units
+from analyses.gallery.figure import GalleryFigure
 from model.adder import Adder
 from model.config import PRESETS
 from tests.gallery_support import make

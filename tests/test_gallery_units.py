@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from analyses import gallery_logits, gallery_units
+from analyses.gallery import logits as gallery_logits
+from analyses.gallery import units as gallery_units
 from model.handbuilt import UNITS, handbuilt_adder
 from model.task import carries, digits
 from tests.gallery_support import make

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analyses import report_accuracy, report_failure, report_history
-from analyses.report import main
-from analyses.report_chapters import CHAPTERS, Chapter, in_worker, make_section
-from analyses.report_section import (
+from analyses.report import accuracy as report_accuracy
+from analyses.report import failure as report_failure
+from analyses.report import history as report_history
+from analyses.report.chapters import CHAPTERS, Chapter, in_worker, make_section
+from analyses.report.page import main
+from analyses.report.section import (
     Heading,
     Listing,
     Picture,
@@ -21,7 +23,7 @@ from analyses.report_section import (
     load_section,
     save_section,
 )
-from analyses.report_source import Source, options_of
+from analyses.report.source import Source, options_of
 from interp.certify_count import TOTAL
 from interp.rank_ablation import Config as AblationConfig
 from model.checkpoint import SHIPPED, save

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from analyses.report_html import png_width, render_html
-from analyses.report_inline import escape_markdown, inline_html, inline_markdown
-from analyses.report_markdown import render_markdown
-from analyses.report_numbers import format_column, format_number, is_numeric
-from analyses.report_section import Heading, Listing, Picture, Section, Table, Text
+from analyses.report.html import png_width, render_html
+from analyses.report.inline import escape_markdown, inline_html, inline_markdown
+from analyses.report.markdown import render_markdown
+from analyses.report.numbers import format_column, format_number, is_numeric
+from analyses.report.section import Heading, Listing, Picture, Section, Table, Text
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analyses import training_studies
-from analyses.claims_world import PUBLISHED_RECIPE, read_sweeps
+from analyses.claims.world import PUBLISHED_RECIPE, read_sweeps
 from analyses.training_published import (
     RATE_262,
     SEEDS_262,

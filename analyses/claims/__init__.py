@@ -1,0 +1,1 @@
+"""What the two write-ups state, as data, and the measures that test it."""

@@ -1,0 +1,137 @@
+"""What the two write-ups state, checked against weights and runs.
+
+Question: which of their statements hold on the checkpoints given, and with what interval?
+
+Method: every statement is a row of data (`analyses.claims.data`) that names a measure; sizes and
+formats need no checkpoint, statements about published weights need the published file, statements
+about training need our sweeps (analyses/results) and logs. What is missing is said in its row.
+
+    python -m analyses.claims 262p path/to/best_311p_s34.pt
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from tyro.conf import Positional
+
+from analyses.claims import paper, training, weights
+from analyses.claims.data import CLAIMS, Claim
+from analyses.claims.finding import Measure
+from analyses.claims.world import World, read_world
+from interp.diff_result import records
+from interp.output import save_json, save_table
+from model.atomic import write_atomic
+from model.checkpoint import shipped
+from model.cli import console, progress_console, run_command
+
+MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
+"""Every measure by name; each takes the world and the arguments of its claim."""
+
+COLUMNS = ("source", "place", "statement", "verdict", "measured", "interval_95", "how")
+_STYLES = {"holds": "green", "does not": "red", "not testable here": "dim"}
+
+
+def check(
+    world: World,
+    claims: Sequence[Claim] = CLAIMS,
+    report: Callable[[Claim], None] | None = None,
+) -> pd.DataFrame:
+    """Measure every claim.
+
+    Args:
+        world: Checkpoints, sweeps and logs.
+        claims: The statements.
+        report: Called with each claim before it is measured.
+
+    Returns:
+        One row a claim: source, place, statement, verdict, measured, interval_95 (empty where the
+        measurement is exact) and how.
+    """
+    rows = []
+    for claim in claims:
+        if report is not None:
+            report(claim)
+        found = MEASURES[claim.measure](world, **claim.arguments)
+        rows.append(
+            (
+                claim.source,
+                claim.place,
+                claim.statement,
+                found.verdict,
+                found.measured,
+                found.interval,
+                found.how,
+            )
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Write the table of claims for a report."""
+    lines = [
+        "| Statement | Source | Verdict | Measured | 95 % interval | On |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in records(table):
+        cells = [row["statement"], f"{row['source']}, {row['place']}", row["verdict"]]
+        cells += [row["measured"], row["interval_95"], row["how"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def claims(
+    checkpoints: Positional[tuple[str, ...]] = (),
+    pairs: int = 10_000_000,
+    certify: bool = False,
+    out: Path = Path("out/claims"),
+) -> None:
+    """Check the statements of the two write-ups against checkpoints, sweeps and logs.
+
+    Args:
+        checkpoints: Shipped names, folders, published .pt files; all shipped ones if none is given.
+        pairs: Uniform pairs on which accuracy is measured, beside the official 100,000.
+        certify: Also count the right answers among all 10^20 pairs (half a minute a checkpoint).
+        out: Folder for claims.csv, claims.json and claims.md.
+    """
+    world = read_world(checkpoints or shipped(), pairs, certify=certify)
+    with progress_console.status("checking") as status:
+        table = check(world, report=lambda claim: status.update(claim.statement))
+    save_table(table, out / "claims.csv")
+    write_atomic(out / "claims.md", to_markdown(table))
+    summary = {
+        "checkpoints": [subject.name for subject in world.subjects],
+        "sweeps": [sweep.name for sweep in world.sweeps],
+        "pairs": pairs,
+        "certified": {
+            subject.name: [str(subject.certified.lower), str(subject.certified.upper)]
+            for subject in world.subjects
+            if subject.certified is not None
+        },
+        "claims": [dataclasses.asdict(claim) for claim in CLAIMS],
+        "findings": records(table),
+    }
+    save_json(summary, out / "claims.json")
+    view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("statement", "verdict", "measured", "95 % interval"):
+        view.add_column(name)
+    for row in records(table):
+        cells = [row[name] for name in ("statement", "verdict", "measured", "interval_95")]
+        view.add_row(*cells, style=_STYLES[row["verdict"]])
+    console.print(view)
+    counts = table["verdict"].value_counts()
+    console.print(", ".join(f"{n} {name}" for name, n in counts.items()), highlight=False)
+    console.print(f"tables: {out}", highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(
+        claims,
+        argv,
+        prog="python -m analyses.claims",
+        example="python -m analyses.claims 262p 311p",
+    )

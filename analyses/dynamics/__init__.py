@@ -1,0 +1,1 @@
+"""What comes first along a training run."""

@@ -1,0 +1,1 @@
+"""Figures of the gallery: each one's data, drawing and caption."""

@@ -1,0 +1,1 @@
+"""One page about a checkpoint: chapters, and how they are written down."""
