@@ -9,12 +9,12 @@ import pytest
 from analyses import figures
 from analyses.curves import COLUMNS, keep
 from analyses.figures import main
+from analyses.gallery import figure_list
 from analyses.gallery.curves import first_step
 from analyses.gallery.figure import (
     GalleryFigure,
     Source,
     describe_origin,
-    figure_list,
     make_figure,
     place,
 )

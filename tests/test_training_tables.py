@@ -78,8 +78,8 @@ def test_rates_stand_beside_the_published_ones() -> None:
     )
     assert 0.08 < found["p_value"] < 0.1
     assert rate(0, 4)["low"] == 0.0
-    ended = pd.DataFrame({"last_step": [100, 100], "attempts": [1, 3]})
-    assert examples_drawn(ended, RESTARTS).tolist() == [12_800, 12_800 + 2 * 60_000 * 128]
+    ended = pd.DataFrame({"steps_taken": [100, 120_100]})
+    assert examples_drawn(ended, RESTARTS).tolist() == [12_800, 120_100 * 128]
 
 
 def test_rows_of_other_seeds_are_kept_unless_the_recipe_changed(tmp_path) -> None:
