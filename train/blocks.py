@@ -7,6 +7,7 @@ over go on beside the others.
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -51,6 +52,8 @@ def _compiled(model: ModelConfig, batch: int, device: str) -> tuple[BlockLayout,
         lay = BlockLayout(model, 1, batch)
         return lay, build_block_step(lay, Target(one_thread.jit, one_thread))
     cuda = _numba_cuda()
+    # A small sweep cannot fill a GPU; Numba would say so at every launch.
+    warnings.filterwarnings("ignore", message=".*Grid size.*under-utilization")
     lay = BlockLayout.fit(model, batch)
     device_jit = cuda.jit(device=True, fastmath=True)
     step = build_block_step(lay, Target(lambda body: device_jit(inspect.unwrap(body)), cuda))
