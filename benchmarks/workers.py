@@ -2,8 +2,8 @@
 
     python -m benchmarks.workers --preset 262p --seeds 8 --steps 20000
 
-Baseline: the same sweep with one worker. Both include what a sweep costs besides its steps: starting
-the processes, compiling the kernel in each, validation and files.
+Baseline: the same sweep with one worker. Both include what a sweep costs besides its steps:
+starting the processes, compiling the kernel in each, validation and files.
 """
 
 import argparse
