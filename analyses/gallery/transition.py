@@ -155,11 +155,13 @@ def caption_transition(tables: Tables) -> str:
         parts.append(text)
     stopped = int((runs["status"] == "stopped").sum())
     early = f", {stopped} of them stopped early where their loss stayed high" if stopped else ""
+    short = int(runs["phase_2"].max())
+    skipped = f", steps up to {short:,} (short operands) left out" if short else ""
     return (
         f"262p against 274p: {len(runs)} seeds of ours{early}; strong lines passed 90 %. (a) "
         f"Training loss, (b) exact match on {runs['pairs_uniform'][0]:,} pairs, triangles: where "
         "the write-up dates its own run; (c) when which moved, in each run that passed 90 %, at "
-        f"the resolution of the log, steps up to {runs['phase_2'].max():,} left out. "
+        f"the resolution of the log{skipped}. "
         + ". ".join(parts)
         + f". Marks: {describe_curriculum(runs.iloc[0])}. Exact match below "
         f"{1 / runs['pairs_uniform'][0]:.2%} reads as 0 on so many pairs, while the loss moves."
