@@ -215,9 +215,13 @@ def carry_probe(
     """
     if quick and full:
         raise InputError("--quick and --full exclude each other: give one of them")
-    config = Config.quick() if quick else Config.full() if full else Config(jobs=2)
+    config = Config.quick() if quick else Config.full() if full else Config()
     config = dataclasses.replace(
-        config, sites=sites or config.sites, columns=columns or config.columns, seed=seed
+        config,
+        sites=sites or config.sites,
+        columns=columns or config.columns,
+        seed=seed,
+        jobs=2,
     )
     read = read_checkpoint(checkpoint)
     folder = out or Path("out/carry_probe") / read.name

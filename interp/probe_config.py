@@ -82,5 +82,4 @@ class Config:
             n_attention=20_000,
             n_probe=4_000,
             n_wrapper=50,
-            jobs=2,
         )

@@ -5,6 +5,7 @@ import torch
 from model.adder import Adder
 from model.config import ModelConfig, TieQKV, param_shapes
 from model.task import N_INPUT, encode, uniform_pairs
+from train.config import TrainConfig
 
 FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
     ("none", 0),
@@ -23,6 +24,23 @@ FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
     ("shareB_tieQK", 3),
 ]
 """Every tie mode, with a full matrix where it allows one, and with rank 3."""
+
+
+SHORT_RUN = TrainConfig(
+    steps=200,
+    batch=32,
+    warmup=10,
+    carry_heavy=0.5,
+    phase_1=3,
+    shift_until=20,
+    phase_2=6,
+    fade_start=50,
+    fade_stop=100,
+    token_std=0.3,
+    position_std=0.3,
+)
+TWO_SEEDS = (4, 2**40 + 7)
+"""A run of a few steps in which everything that a recipe can change does change."""
 
 
 def random_adder(config: ModelConfig, seed: int = 0) -> Adder:

@@ -3,37 +3,23 @@ import pytest
 
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
+from tests.support import SHORT_RUN, TWO_SEEDS
 from train.block_layout import SHARED_BYTES, BlockLayout, fits_block
 from train.blocks import BlockEngine
 from train.config import TrainConfig
 from train.engine import ReferenceEngine, fresh_state
 
-CONFIG = TrainConfig(
-    steps=200,
-    batch=32,
-    warmup=10,
-    carry_heavy=0.5,
-    phase_1=3,
-    shift_until=20,
-    phase_2=6,
-    fade_start=50,
-    fade_stop=100,
-    token_std=0.3,
-    position_std=0.3,
-)
-SEEDS = (4, 2**40 + 7)
-
 
 @pytest.mark.parametrize("name", ["262p", "777p"])
 def test_a_block_takes_the_steps_of_a_single_run(name: str) -> None:
     model = PRESETS[name]
-    states = [fresh_state(model, CONFIG, seed) for seed in SEEDS]
-    engine = BlockEngine(model, CONFIG, "cpu")
+    states = [fresh_state(model, SHORT_RUN, seed) for seed in TWO_SEEDS]
+    engine = BlockEngine(model, SHORT_RUN, "cpu")
     counts = [12, 7]
-    losses = engine.run(states, SEEDS, counts)
-    for seed, state, row, count in zip(SEEDS, states, losses, counts, strict=True):
-        alone = fresh_state(model, CONFIG, seed)
-        expected = ReferenceEngine(model, CONFIG, seed).run(alone, count)
+    losses = engine.run(states, TWO_SEEDS, counts)
+    for seed, state, row, count in zip(TWO_SEEDS, states, losses, counts, strict=True):
+        alone = fresh_state(model, SHORT_RUN, seed)
+        expected = ReferenceEngine(model, SHORT_RUN, seed).run(alone, count)
         assert row.shape == (count,)
         assert np.abs(row - expected).max() < 1e-5
         assert np.abs(state.params - alone.params).max() < 3e-4
@@ -42,10 +28,10 @@ def test_a_block_takes_the_steps_of_a_single_run(name: str) -> None:
 
 def test_a_seed_has_the_same_bits_in_any_company_and_in_pieces(monkeypatch) -> None:
     model = PRESETS["262p"]
-    alone, beside, pieces = (fresh_state(model, CONFIG, 4) for _ in range(3))
-    engine = BlockEngine(model, CONFIG, "cpu")
+    alone, beside, pieces = (fresh_state(model, SHORT_RUN, 4) for _ in range(3))
+    engine = BlockEngine(model, SHORT_RUN, "cpu")
     engine.run([alone], [4], [9])
-    engine.run([fresh_state(model, CONFIG, 1), beside], [1, 4], [3, 9])
+    engine.run([fresh_state(model, SHORT_RUN, 1), beside], [1, 4], [3, 9])
     monkeypatch.setattr("train.blocks.LAUNCH_STEPS", 4)
     engine.run([pieces], [4], [9])
     for other in (beside, pieces):

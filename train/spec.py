@@ -1,7 +1,7 @@
 """What identifies a run: network, recipe, seed and start; and the command that repeats it."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from model.config import PRESETS, ModelConfig
@@ -33,7 +33,7 @@ class RunSpec:
     seed: int
     every: int = 1_000
     reference: bool = False
-    device: str = field(default="cpu", compare=False)
+    device: str = dataclasses.field(default="cpu", compare=False)
     stop_rule: StopRule = ()
     parent: str | None = None
     cases: str | None = None
@@ -105,8 +105,8 @@ def _base_command(model: ModelConfig, parent: str | None) -> tuple[str, list[str
 
 def _options(values: Any, defaults: Any) -> list[str]:
     words: list[str] = []
-    for key in dataclasses.fields(values):
-        value = getattr(values, key.name)
-        if value != getattr(defaults, key.name):
-            words += [f"--{key.name.replace('_', '-')}", str(value)]
+    for field in dataclasses.fields(values):
+        value = getattr(values, field.name)
+        if value != getattr(defaults, field.name):
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
     return words
