@@ -7,6 +7,7 @@ import numpy as np
 
 from model.config import VOCAB_SIZE
 from model.task import EQUALS, N_DIGITS, N_INPUT, N_PROMPT, PLUS
+from train.block_algebra import build_norm
 from train.block_layout import MATRICES, N_ROWS, BlockLayout, Target
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.schedule import INV_BIAS_1, INV_ROOT_BIAS_2, LR
@@ -26,10 +27,10 @@ def _build_rows(lay: BlockLayout, target: Target) -> Callable[..., None]:
 
     Leaves xhat, v, the gradient at v, and that at the residual stream.
     """
-    D, cuda, n_bias = lay.d_model, target.cuda, lay.n_bias
-    eps, over = F(lay.eps), F(1 / lay.d_model)
+    D, cuda = lay.d_model, target.cuda
+    normalise, scale, pull = build_norm(lay, target)
     W_E, W_pos, W_Q, W_K, W_V, W_O = lay.W_E, lay.W_pos, lay.W_Q, lay.W_K, lay.W_V, lay.W_O
-    gain, slots = lay.gain, N_DIGITS
+    slots = N_DIGITS
     source_grad, query_grad, kept_rows = lay.source_grad, lay.query_grad, lay.rows
 
     @target.jit
@@ -39,20 +40,11 @@ def _build_rows(lay: BlockLayout, target: Target) -> Callable[..., None]:
         for r in range(thread, N_ROWS, threads):
             p, slot = r // slots, r % slots
             token = PLUS if p == N_DIGITS else (EQUALS if p == N_PROMPT - 1 else slot)
-            mean, square = F(0), F(0)
             for i in range(D):
                 xhat[i] = sh[W_E + token * D + i] + sh[W_pos + p * D + i]
-                mean += xhat[i] * over
+            inverse = normalise(xhat)
             for i in range(D):
-                if n_bias:
-                    xhat[i] -= mean
-                square += xhat[i] * xhat[i] * over
-            inverse = F(1) / math.sqrt(square + eps)
-            for i in range(D):
-                xhat[i] *= inverse
-                h[i] = xhat[i] * sh[gain + i]
-                if n_bias:
-                    h[i] += sh[gain + 3 * D + i]
+                h[i] = scale(sh, 0, i, xhat[i])
             at, grads = kept_rows + r * 4 * D, source_grad + r * 2 * D
             for i in range(D):
                 value, slope = F(0), F(0)
@@ -64,21 +56,16 @@ def _build_rows(lay: BlockLayout, target: Target) -> Callable[..., None]:
                 scratch[at + D + i] = value
                 scratch[at + 2 * D + i] = slope
             asked = query_grad + (r - AT_EQUALS) * 2 * D
-            along, mean = F(0), F(0)
             for i in range(D):
                 total = F(0)
                 for j in range(D):
                     total += scratch[grads + j] * sh[W_K + i * D + j] + dv[j] * sh[W_V + i * D + j]
                     if r >= AT_EQUALS:
                         total += scratch[asked + j] * sh[W_Q + i * D + j]
-                dh[i] = total * sh[gain + i]
-                along += dh[i] * xhat[i] * over
-                mean += dh[i] * over
+                dh[i] = total
+            pull(sh, 0, dh, xhat, inverse)
             for i in range(D):
-                value = dh[i] - xhat[i] * along
-                if n_bias:
-                    value -= mean
-                value *= inverse
+                value = dh[i]
                 if r >= AT_EQUALS:
                     value += scratch[asked + D + i]
                 scratch[at + 3 * D + i] = value

@@ -7,6 +7,7 @@ import numpy as np
 
 from model.config import VOCAB_SIZE
 from model.task import EOS, EQUALS, N_DIGITS, N_INPUT, N_PROMPT, N_TARGET
+from train.block_algebra import build_norm
 from train.block_layout import BlockLayout, Target
 
 F = np.float32
@@ -17,9 +18,10 @@ GROUP = 4
 def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
     """Build the queries' stage: each thread takes one example's query of a column at a time."""
     D, U, V, cuda = lay.d_model, lay.d_ff, VOCAB_SIZE, target.cuda
-    n_bias, eps, over, stage = lay.n_bias, F(lay.eps), F(1 / lay.d_model), lay.stage
+    normalise, scale, pull = build_norm(lay, target)
+    stage = lay.stage
     W_E, W_pos, W_Q, W_in, W_out = lay.W_E, lay.W_pos, lay.W_Q, lay.W_in, lay.W_out
-    gain, table, sums, pairs, n_sums = lay.gain, lay.table, lay.sums, lay.pairs, lay.n_sums
+    table, sums, pairs, n_sums = lay.table, lay.sums, lay.pairs, lay.n_sums
     xhat_final, dlogits, loss_row = lay.xhat_final, lay.dlogits, lay.loss_row
     xhat_2, dpre, post_row, dwritten = lay.xhat_2, lay.dpre, lay.post, lay.dwritten
     dquery, slot_row, ones, n_stage = lay.dquery, lay.slot_row, lay.ones, lay.n_stage
@@ -41,18 +43,12 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
         at = stage + thread
         p, n_sources = N_PROMPT - 1 + c, N_PROMPT + c
         token = np.int64(tokens[p, b])
-        mean, square = F(0), F(0)
         for i in range(D):
             x[i] = sh[W_E + token * D + i] + sh[W_pos + p * D + i]
-            mean += x[i] * over
+            h[i] = x[i]
+        normalise(h)
         for i in range(D):
-            h[i] = x[i] - mean if n_bias else x[i]
-            square += h[i] * h[i] * over
-        inverse = F(1) / math.sqrt(square + eps)
-        for i in range(D):
-            h[i] = h[i] * inverse * sh[gain + i]
-            if n_bias:
-                h[i] += sh[gain + 3 * D + i]
+            h[i] = scale(sh, 0, i, h[i])
         for j in range(D):
             total = F(0)
             for i in range(D):
@@ -85,21 +81,14 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
                     out[i] += weight * sh[row + D + i]
         inverse = F(1) / total
         lse = largest + math.log(total)
-        mean, square = F(0), F(0)
         for i in range(D):
             out[i] *= inverse
             x[i] += out[i]
-            mean += x[i] * over
+            xhat[i] = x[i]
 
+        inverse_2 = normalise(xhat)
         for i in range(D):
-            xhat[i] = x[i] - mean if n_bias else x[i]
-            square += xhat[i] * xhat[i] * over
-        inverse_2 = F(1) / math.sqrt(square + eps)
-        for i in range(D):
-            xhat[i] *= inverse_2
-            h[i] = xhat[i] * sh[gain + D + i]
-            if n_bias:
-                h[i] += sh[gain + 4 * D + i]
+            h[i] = scale(sh, 1, i, xhat[i])
             sh[at + (xhat_2 + i) * stride] = xhat[i]
         for u in range(U):
             total = F(0)
@@ -109,20 +98,13 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
             post[u] = total * normal
             pre[u] = normal + total * density * math.exp(-half * total * total)
             sh[at + (post_row + u) * stride] = post[u]
-        mean, square = F(0), F(0)
         for i in range(D):
             total = x[i]
             for u in range(U):
                 total += post[u] * sh[W_out + u * D + i]
             final[i] = total
-            mean += total * over
+        inverse_3 = normalise(final)
         for i in range(D):
-            if n_bias:
-                final[i] -= mean
-            square += final[i] * final[i] * over
-        inverse_3 = F(1) / math.sqrt(square + eps)
-        for i in range(D):
-            final[i] *= inverse_3
             dfinal[i] = F(0)
             sh[at + (xhat_final + i) * stride] = final[i]
 
@@ -131,10 +113,7 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
         for v in range(V):
             total = F(0)
             for i in range(D):
-                value = final[i] * sh[gain + 2 * D + i]
-                if n_bias:
-                    value += sh[gain + 5 * D + i]
-                total += value * sh[W_E + v * D + i]
+                total += scale(sh, 2, i, final[i]) * sh[W_E + v * D + i]
             logits[v] = total
             largest = max(largest, total)
             if v == answer:
@@ -145,22 +124,14 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
             total += logits[v]
         inverse = F(1) / total
         sh[at + loss_row * stride] = math.log(total) + largest - true_logit
-        scale = F(1) / (F(N_TARGET) * F(batch))
+        share = F(1) / (F(N_TARGET) * F(batch))
         for v in range(V):
-            slope = (logits[v] * inverse - (F(1) if v == answer else F(0))) * scale
+            slope = (logits[v] * inverse - (F(1) if v == answer else F(0))) * share
             sh[at + (dlogits + v) * stride] = slope
             for i in range(D):
                 dfinal[i] += slope * sh[W_E + v * D + i]
-        along, mean = F(0), F(0)
+        pull(sh, 2, dfinal, final, inverse_3)
         for i in range(D):
-            dfinal[i] *= sh[gain + 2 * D + i]
-            along += dfinal[i] * final[i] * over
-            mean += dfinal[i] * over
-        for i in range(D):
-            value = dfinal[i] - final[i] * along
-            if n_bias:
-                value -= mean
-            dfinal[i] = value * inverse_3
             grad[i] = F(0)
             sh[at + (dwritten + i) * stride] = dfinal[i]
         for u in range(U):
@@ -171,17 +142,10 @@ def build_queries(lay: BlockLayout, target: Target) -> Callable[..., None]:
             sh[at + (dpre + u) * stride] = total
             for i in range(D):
                 grad[i] += total * sh[W_in + i * U + u]
-        along, mean = F(0), F(0)
-        for i in range(D):
-            grad[i] *= sh[gain + D + i]
-            along += grad[i] * xhat[i] * over
-            mean += grad[i] * over
+        pull(sh, 1, grad, xhat, inverse_2)
         centre = F(0)
         for i in range(D):
-            value = grad[i] - xhat[i] * along
-            if n_bias:
-                value -= mean
-            grad[i] = value * inverse_2 + dfinal[i]
+            grad[i] += dfinal[i]
             centre += grad[i] * out[i]
             h[i] = F(0)
 

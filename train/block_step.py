@@ -9,7 +9,6 @@ gradients are summed per (position, token) before they go back through norm and 
 compose, tabulate, draw, queries, sources, rows, gradients, AdamW; a barrier between two of them.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from model.config import VOCAB_SIZE
 from model.task import EQUALS, N_ANSWER, N_DIGITS, N_INPUT, N_PROMPT, N_TARGET, PLUS
 from train.batches import MULTIPLIERS, ROUNDS, WEYL
+from train.block_algebra import build_norm
 from train.block_gradients import build_gradients
 from train.block_layout import MATRICES, BlockLayout, Target
 from train.block_queries import build_queries, build_sources
@@ -122,12 +122,13 @@ def _build_draw(target: Target) -> Callable[..., None]:
 
 def _build_tables(lay: BlockLayout, target: Target) -> tuple[Callable, Callable]:
     """Multiply factors out, and tabulate keys and OV values of every (position, token)."""
-    D, n_layer, cuda = lay.d_model, lay.n_bias, target.cuda
+    D, cuda = lay.d_model, target.cuda
+    normalise, scale, _ = build_norm(lay, target)
     plan, n_matrices, sums, n_sums = lay.plan, len(MATRICES), lay.sums, lay.n_sums
     grad, n_params = lay.grad, lay.n_params
     W_E, W_pos, W_K, W_V, W_O, table = lay.W_E, lay.W_pos, lay.W_K, lay.W_V, lay.W_O, lay.table
     gain, gains_at, n_gains, n_embedding = lay.gain, lay.gains_at, lay.n_gains, VOCAB_SIZE * D
-    eps, over, slots, width = F(lay.eps), F(1 / D), N_DIGITS, lay.table_width
+    slots, width = N_DIGITS, lay.table_width
 
     @target.jit
     def compose(thread, threads, sh, params):
@@ -158,19 +159,11 @@ def _build_tables(lay: BlockLayout, target: Target) -> tuple[Callable, Callable]
         for r in range(thread, N_INPUT * slots, threads):
             p, slot = r // slots, r % slots
             token = PLUS if p == N_DIGITS else (EQUALS if p == N_PROMPT - 1 else slot)
-            mean, square = F(0), F(0)
             for i in range(D):
                 h[i] = sh[W_E + token * D + i] + sh[W_pos + p * D + i]
-                mean += h[i] * over
+            normalise(h)
             for i in range(D):
-                if n_layer:
-                    h[i] -= mean
-                square += h[i] * h[i] * over
-            inverse = F(1) / math.sqrt(square + eps)
-            for i in range(D):
-                h[i] = h[i] * inverse * sh[gain + i]
-                if n_layer:
-                    h[i] += sh[gain + 3 * D + i]
+                h[i] = scale(sh, 0, i, h[i])
             for j in range(D):
                 key, value = F(0), F(0)
                 for i in range(D):
