@@ -5,17 +5,12 @@ code and loops behind; llvmlite compiles that for the processor at hand in about
 no compiler on the machine, and every loop over a small dimension of the network is unrolled by
 simply being a Python loop. The arithmetic is float32, fused where the processor can.
 
-Where the processor's registers hold fewer lanes, hot loops run in parts of 8 (`Code.in_parts`): a
-loop whose values spill from the registers costs more than one that runs twice.
+`model.lane_writer` has the loops, constants and memory; here are functions, tables and transposes.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
-
-import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
 
+from model.lane_writer import LaneWriter
 from model.lanes import (
     F32,
     HALF,
@@ -26,13 +21,8 @@ from model.lanes import (
     INTS,
     LANES,
     LOG2_E,
-    POINTER,
-    Index,
     Lane,
     Memory,
-    Variable,
-    Vectors,
-    is_float,
 )
 
 EXP2 = (0.0013276472, 0.0096755413, 0.0555071327, 0.2402211972, 0.6931469671, 1.0000000717)
@@ -40,152 +30,17 @@ EXP2 = (0.0013276472, 0.0096755413, 0.0555071327, 0.2402211972, 0.6931469671, 1.
 SHIFTER = 12582912.0
 """1.5 * 2**23: adding it leaves the nearest integer in the low bits of a float."""
 
+TRANSPOSE = {
+    1: ([0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]),
+    2: ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+    4: ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+}
+"""Shuffles of two vectors that stand so far apart: each within the vectors' halves, or of whole
+halves. They leave vectors 1 and 2, and 5 and 6, exchanged."""
 
-class Code:
-    """The function under construction."""
 
-    def __init__(self, name: str, arguments: Sequence[str], *, vectors: Vectors) -> None:
-        """Open a function of 64-bit arguments; those whose name ends in `_ptr` are addresses.
-
-        Args:
-            name: Name of the function.
-            arguments: Names of the arguments.
-            vectors: What the processor has.
-        """
-        self.module = ir.Module(name=name)
-        self.module.triple = llvm.get_process_triple()
-        types = [POINTER if a.endswith("_ptr") else I64 for a in arguments]
-        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), name)
-        self.arguments = dict(zip(arguments, self.function.args, strict=True))
-        self.entry = self.function.append_basic_block("entry")
-        self.build = ir.IRBuilder(self.function.append_basic_block("body"))
-        self.vectors = vectors
-        self.width = LANES
-
-    def close(self) -> str:
-        """Finish the function and return its IR as text."""
-        self.build.ret_void()
-        body = self.function.blocks[1]
-        with self.build.goto_block(self.entry):
-            self.build.branch(body)
-        return str(self.module)
-
-    def kind(self, element: ir.Type) -> ir.VectorType:
-        """Name the vectors of an element at the current width."""
-        return ir.VectorType(element, self.width)
-
-    @contextlib.contextmanager
-    def in_parts(self) -> Iterator[Index]:
-        """Write the block for all 16 lanes: at once, or as a loop over two parts of 8.
-
-        Yields the number of the part's first lane, which addresses of 16 lanes are to be moved by.
-        """
-        if self.vectors == "avx512":
-            yield 0
-            return
-        with self.loop(0, LANES // HALF) as part:
-            self.width = HALF
-            yield self.times(part, HALF)
-            self.width = LANES
-
-    def memory(self, name: str) -> Memory:
-        """Name the memory behind an address argument."""
-        return Memory(self, self.arguments[name])
-
-    def index(self, value: Index) -> ir.Value:
-        """Make an index an IR value."""
-        return ir.Constant(I64, value) if isinstance(value, int) else value
-
-    def plus(self, left: Index, right: Index) -> Index:
-        """Add indices, at build time where both are known."""
-        if isinstance(left, int) and isinstance(right, int):
-            return left + right
-        if isinstance(right, int) and right == 0:
-            return left
-        return self.build.add(self.index(left), self.index(right))
-
-    def times(self, left: Index, right: int) -> Index:
-        """Multiply an index by a constant."""
-        return left * right if isinstance(left, int) else self.build.mul(left, self.index(right))
-
-    def lift(self, value: "Lane | float | int", kind: ir.Type) -> Lane:
-        """Make a constant a vector of the given kind."""
-        if isinstance(value, Lane):
-            return value
-        if kind in (F32, I32):
-            return Lane(self, ir.Constant(kind, value))
-        number = float(np.float32(value)) if is_float(kind) else int(value)
-        return Lane(self, ir.Constant(kind, [number] * kind.count))
-
-    def floats(self, value: float) -> Lane:
-        """Put one float constant into every lane."""
-        return self.lift(value, self.kind(F32))
-
-    def ints(self, value: int) -> Lane:
-        """Put one integer constant into every lane."""
-        return self.lift(value, self.kind(I32))
-
-    def splat(self, scalar: ir.Value, width: int | None = None) -> Lane:
-        """Put one IR number into every lane."""
-        width = width or self.width
-        undefined = ir.Constant(ir.VectorType(scalar.type, width), ir.Undefined)
-        first = self.build.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        mask = ir.Constant(ir.VectorType(I32, width), [0] * width)
-        return Lane(self, self.build.shuffle_vector(first, undefined, mask))
-
-    def variable(self, initial: Lane) -> Variable:
-        """Make a mutable vector."""
-        return Variable(self, initial)
-
-    @contextlib.contextmanager
-    def loop(self, start: Index, stop: Index) -> Iterator[ir.Value]:
-        """Repeat the block for every index from `start` up to, not including, `stop`."""
-        with self.build.goto_block(self.entry):
-            slot = self.build.alloca(I64)
-        self.build.store(self.index(start), slot)
-        limit = self.index(stop)
-        head, body, after = (
-            self.function.append_basic_block(name) for name in ("head", "body", "after")
-        )
-        self.build.branch(head)
-        self.build.position_at_end(head)
-        index = self.build.load(slot, typ=I64)
-        self.build.cbranch(self.build.icmp_signed("<", index, limit), body, after)
-        self.build.position_at_end(body)
-        yield index
-        self.build.store(self.build.add(index, ir.Constant(I64, 1)), slot)
-        self.build.branch(head)
-        self.build.position_at_end(after)
-
-    def call(self, name: str, *values: ir.Value, flags: Sequence[str] = ()) -> ir.Value:
-        """Call an LLVM intrinsic on values of one vector type."""
-        kinds = [value.type for value in values]
-        result = F32 if ".reduce." in name else kinds[0]
-        known = self.module.globals.get(name)
-        target = known or ir.Function(self.module, ir.FunctionType(result, kinds), name)
-        return self.build.call(target, values, fastmath=flags)
-
-    def maximum(self, left: Lane, right: Lane) -> Lane:
-        """Take the larger of two floats in every lane."""
-        return left.compare(">", right).select(left, right)
-
-    def sqrt(self, x: Lane) -> Lane:
-        """Take square roots."""
-        return Lane(self, self.call(f"llvm.sqrt.v{x.value.type.count}f32", x.value))
-
-    def total(self, x: Lane) -> ir.Value:
-        """Sum the lanes to one number, pairwise."""
-        start = ir.Constant(F32, -0.0)
-        name = f"llvm.vector.reduce.fadd.v{x.value.type.count}f32"
-        return self.call(name, start, x.value, flags=("reassoc",))
-
-    def to_float(self, x: Lane) -> Lane:
-        """Convert integers to floats."""
-        return Lane(self, self.build.sitofp(x.value, self.kind(F32)))
-
-    def bits(self, x: Lane, element: ir.Type) -> Lane:
-        """Read the same bits as numbers of another type."""
-        return Lane(self, self.build.bitcast(x.value, self.kind(element)))
+class Code(LaneWriter):
+    """The function under construction, with arithmetic that is more than one instruction."""
 
     def exp2(self, x: Lane) -> Lane:
         """Compute 2**x for x < 128 to 2e-7 relative; below -126 it stays at 2**-126.
@@ -278,6 +133,19 @@ class Code:
             where = self.build.zext(self.build.extract_element(index.value, at), I64)
             result = self.build.insert_element(result, memory.scalar(where, element), at)
         return Lane(self, result)
+
+    def transpose(self, rows: list[Lane]) -> list[Lane]:
+        """Transpose 8 vectors of 8 lanes, by shuffles that AVX2 has."""
+        for step, masks in TRANSPOSE.items():
+            shuffled = list(rows)
+            for i in range(HALF):
+                if not i & step:
+                    x, y = rows[i].value, rows[i + step].value
+                    for k, mask in enumerate(masks):
+                        lanes = ir.Constant(HALF_INTS, mask)
+                        shuffled[i + k * step] = Lane(self, self.build.shuffle_vector(x, y, lanes))
+            rows = shuffled
+        return [rows[i] for i in (0, 2, 1, 3, 4, 6, 5, 7)]
 
     def interleave(self, rows: list[Lane]) -> list[Lane]:
         """Transpose `rows` (a power of two of them) to lane-major order.

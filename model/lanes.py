@@ -1,6 +1,6 @@
 """Values of a small staged language for SIMD kernels: 16 lanes each, and memory that holds them.
 
-`model.lane_code` writes the function that they belong to.
+`model.lane_writer` writes the function that they belong to.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from llvmlite import ir
 
 if TYPE_CHECKING:
-    from model.lane_code import Code
+    from model.lane_writer import LaneWriter
 
 LANES = 16
 HALF = LANES // 2
@@ -35,12 +35,12 @@ def is_float(kind: ir.Type) -> bool:
 class Lane:
     """A value of 16 lanes (floats, integers or truth values), with arithmetic on all of them.
 
-    Inside `Code.in_parts` it may have 8.
+    Inside `LaneWriter.in_parts` it may have 8.
 
     A single number behaves the same way, for the small matrix products outside the hot loops.
     """
 
-    def __init__(self, code: "Code", value: ir.Value) -> None:
+    def __init__(self, code: "LaneWriter", value: ir.Value) -> None:
         """Wrap an IR value that `code` is building."""
         self.code = code
         self.value = value
@@ -114,7 +114,7 @@ class Lane:
 class Variable:
     """A mutable vector that survives loops; LLVM keeps it in a register."""
 
-    def __init__(self, code: "Code", initial: Lane) -> None:
+    def __init__(self, code: "LaneWriter", initial: Lane) -> None:
         """Reserve the variable in the function's entry and set it."""
         self.code = code
         with code.build.goto_block(code.entry):
@@ -138,7 +138,7 @@ class Variable:
 class Memory:
     """A run of 32-bit numbers that the kernel reads and writes."""
 
-    def __init__(self, code: "Code", base: ir.Value, offset: Index = 0) -> None:
+    def __init__(self, code: "LaneWriter", base: ir.Value, offset: Index = 0) -> None:
         """Name the memory at `base` plus `offset` numbers."""
         self.code, self.base, self.offset = code, base, offset
 

@@ -7,6 +7,8 @@ import torch
 from model.config import PRESETS, QKV_FACTORS, ModelConfig
 from model.errors import InputError
 from model.factored import init_params
+from model.lane_code import Code
+from model.lanes import F32, Vectors
 from train.config import TrainConfig
 from train.engine import (
     FusedEngine,
@@ -69,6 +71,22 @@ def test_gradient_is_autograds(model: ModelConfig) -> None:
     state = random_state(model, 1)
     state.step = 50
     loss, gradient = FusedEngine(model, SMALL, 7, cases=CASES).gradient(state)
+    true_loss, true_gradient = reference_gradient(model, state)
+    assert loss == pytest.approx(true_loss, rel=1e-6)
+    assert np.linalg.norm(gradient - true_gradient) < 2e-6 * np.linalg.norm(true_gradient)
+
+
+@pytest.mark.parametrize("vectors", ["other", "avx2", "avx512"])
+@pytest.mark.parametrize("name", ["262p", "512p"])
+def test_gradient_is_autograds_by_the_code_for_any_vectors(
+    name: str, vectors: Vectors, monkeypatch
+) -> None:
+    # The one thing in that code which only some processors understand:
+    monkeypatch.setattr(Code, "lookup", lambda code, table, token: code.gather(table, token, F32))
+    model, state = PRESETS[name], random_state(PRESETS[name], 1)
+    engine = FusedEngine(model, SMALL, 7, cases=CASES)
+    engine.kernel = engine.writer.compile(vectors=vectors)
+    loss, gradient = engine.gradient(state)
     true_loss, true_gradient = reference_gradient(model, state)
     assert loss == pytest.approx(true_loss, rel=1e-6)
     assert np.linalg.norm(gradient - true_gradient) < 2e-6 * np.linalg.norm(true_gradient)

@@ -4,7 +4,7 @@ from scipy.special import ndtr
 
 from model.kernel import compile_kernel, find_vectors
 from model.lane_code import Code
-from model.lanes import F32, INTS, LANES, Lane, Vectors
+from model.lanes import F32, HALF, INTS, LANES, Lane, Vectors
 
 
 def run_on(x: np.ndarray, write, n_outputs: int, vectors: Vectors | None = None) -> np.ndarray:
@@ -104,3 +104,18 @@ def test_interleave_transposes_and_back(n: int) -> None:
     compile_kernel("transpose", ("x_ptr", "y_ptr"), body)(x, y)
     assert np.array_equal(y[0].reshape(LANES, n), x.reshape(n, LANES).T)
     assert np.array_equal(y[1], x)
+
+
+def test_transpose_in_parts() -> None:
+    x = np.arange(HALF * LANES, dtype=np.float32)
+    y = np.zeros((LANES, HALF), np.float32)
+
+    def body(code: Code) -> None:
+        with code.in_parts() as lane:
+            rows = [code.memory("x_ptr").at(i * LANES).load(lane) for i in range(HALF)]
+            target = code.memory("y_ptr").at(code.times(lane, HALF))
+            for i, value in enumerate(code.transpose(rows)):
+                target.store(value, i * HALF)
+
+    compile_kernel("transpose", ("x_ptr", "y_ptr"), body, vectors="other")(x, y)
+    assert np.array_equal(y, x.reshape(HALF, LANES).T)

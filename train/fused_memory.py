@@ -75,12 +75,19 @@ class StepMemory:
         }
         self.rinv_at = layout.take(N_INPUT * LANES)
         self.tokens_at = layout.take(N_INPUT * LANES)
-        self.group_at = {
-            **{name: layout.take(N_INPUT * d * LANES) for name in ("k", "ov")},
-            **{name: layout.take(N_TARGET * d * LANES) for name in ("q", "dresid")},
-            **{name: layout.take(N_TARGET * N_INPUT * LANES) for name in ("pattern", "dscores")},
+        self.group_width = {
+            **dict.fromkeys(("k", "ov", "q", "attn_out", "resid_mid", "xhat", "h"), d),
+            **dict.fromkeys(("resid_post", "final", "dresid_post", "dresid"), d),
+            **dict.fromkeys(("post", "slope", "dpre"), f),
+            **dict.fromkeys(("inverse", "rinv"), 1),
+            **dict.fromkeys(("pattern", "dscores"), N_INPUT),
+            "dlogits": VOCAB_SIZE,
         }
-        self.width = 1 << (2 * d - 1).bit_length()
+        self.group_at = {
+            name: layout.take((N_INPUT if name in ("k", "ov") else N_TARGET) * width * LANES)
+            for name, width in self.group_width.items()
+        }
+        self.width = max(HALF, 1 << (2 * d - 1).bit_length())
         self.transpose_at = layout.take(self.width * LANES)
         self.zero_from = layout.size
         self.source_grad_at = layout.take(N_INPUT * LANES * self.width)

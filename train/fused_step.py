@@ -19,7 +19,7 @@ from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra
 from train.fused_memory import padded
-from train.fused_queries import QueryStage, write_source_gradient
+from train.fused_queries import QueryStages
 from train.fused_sampler import write_sampler
 from train.schedule import (
     EXTRA,
@@ -172,11 +172,7 @@ class StepWriter(StepAlgebra):
                 table = self.table(name).at(code.times(p, d * LANES))
                 values = [code.lookup(table.at(i * LANES), token) for i in range(d)]
                 self.put_rows(self.group(name), p, values)
-        with code.loop(0, N_TARGET) as column:
-            QueryStage(self, column, lane).write()
-        with code.loop(0, N_INPUT) as p:
-            grads = write_source_gradient(self, p)
-            self.scatter(p, lane, p, grads, self.scratch(self.source_grad_at))
+        QueryStages(self, lane).write()
 
     def target_token(self, column: ir.Value, lane: Index) -> Lane:
         """Read the tokens to predict in a column; EOS in the last."""
@@ -185,33 +181,6 @@ class StepWriter(StepAlgebra):
         inside = build.select(last, ir.Constant(I64, N_ANSWER - 1), column)
         digit = self.token(self.code.plus(inside, N_PROMPT), lane)
         return Lane(self.code, build.select(last, self.code.ints(EOS).value, digit.value))
-
-    def scatter(
-        self, position: Index, first_lane: Index, row: Index, values: list[Lane], table: Memory
-    ) -> None:
-        """Add each lane's values to the row of its token in a gradient table."""
-        code = self.code
-        zero = code.floats(0.0)
-        values = values + [zero] * (self.width - len(values))
-        transposed = code.interleave(values) if self.width > 1 else values
-        temporary = self.scratch(self.transpose_at)
-        for i, value in enumerate(transposed):
-            temporary.store(value, i * code.width)
-        kind = ir.VectorType(F32, self.width)
-        base = table.at(code.times(row, LANES * self.width))
-        tokens = self.scratch(self.tokens_at).at(code.times(position, LANES)).at(first_lane)
-        for lane in range(code.width):
-            token = tokens.scalar(lane, I32)
-            target = base.at(code.times(code.build.zext(token, I64), self.width))
-            grown = target.load(0, kind).value
-            more = temporary.load(lane * self.width, kind).value
-            code.build.store(code.build.fadd(grown, more), target.address(), align=4)
-
-    def gradient_rows(self, row: int | ir.Value, table: Memory) -> list[Lane]:
-        """Read a gradient table's row with tokens as lanes."""
-        at = table.at(self.code.times(row, LANES * self.width))
-        values = [at.load(i * LANES) for i in range(self.width)]
-        return self.code.deinterleave(values)
 
     def table_gradient(self) -> None:
         """Pull the tables' gradients back to weights, norm, embedding and positions."""
