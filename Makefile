@@ -13,6 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
 DEV_PACKAGES := $(VENV)/.installed-dev
+# Of the thousands of modules that come along, Python compiles those that are imported, as they are.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
 .PHONY: demo test check lint types unit docs reference notebook clean
 
@@ -32,7 +34,7 @@ types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: $(DEV_PACKAGES)
 	$(MAKE) reference
@@ -51,12 +53,12 @@ $(BIN)/python:
 
 # torch goes first, so that its version is settled before the packages that build on it.
 $(PACKAGES): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -e .
+	$(INSTALL) "$(TORCH)"
+	$(INSTALL) -e .
 	touch $@
 
 $(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(INSTALL) -e ".[dev]"
 	touch $@
 
 clean:

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +8,19 @@ import pytest
 import safetensors.torch
 
 from model.checkpoint import trajectory_steps
-from model.config import PRESETS
 from model.errors import InputError
+from tests.sweep_support import SPEC, check_restarts, jobs_in
 from train import batched_sweep, run
 from train.batched import BatchedEngine
 from train.batched_sweep import train_together
-from train.blocks import BlockEngine
-from train.config import TrainConfig
 from train.parallel import Job
 from train.progress import STATE
 from train.run import train_run
-from train.spec import RunSpec
 from train.sweep import main, read_result, tabulate_result
-from train.validation import validation_pairs
 
-# Parameters large enough for gradients well above rounding, which Adam would blow up.
-CONFIG = TrainConfig(
-    steps=24, batch=16, warmup=10, phase_1=6, phase_2=12, token_std=0.3, position_std=0.3
-)
-SPEC = RunSpec(model=PRESETS["262p"], train=CONFIG, seed=0, every=8)
 FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
 
-
-@pytest.fixture(autouse=True)
-def few_pairs(monkeypatch) -> Iterator[None]:
-    validation_pairs.cache_clear()
-    monkeypatch.setattr("train.validation.N_HARD", 500)
-    monkeypatch.setattr("train.run.N_TEST", 500)
-    yield
-    validation_pairs.cache_clear()
-
-
-def jobs_in(folder: Path, seeds=(4, 7), spec: RunSpec = SPEC) -> list[Job]:
-    return [Job(dataclasses.replace(spec, seed=seed), folder / f"s{seed}") for seed in seeds]
+pytestmark = pytest.mark.usefixtures("few_pairs")
 
 
 class Killed(Exception):
@@ -58,6 +37,11 @@ def kill_after(step: int, monkeypatch) -> None:
         return whole(self, states, seeds, counts)
 
     monkeypatch.setattr(BatchedEngine, "run", run_until)
+
+
+def save_at_every_stop(monkeypatch) -> None:
+    monkeypatch.setattr(batched_sweep, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(batched_sweep, "SAVE_SHARE", 1e9)
 
 
 def test_every_run_is_as_it_is_alone(tmp_path) -> None:
@@ -89,8 +73,7 @@ def test_every_run_is_as_it_is_alone(tmp_path) -> None:
 
 def test_an_interrupted_sweep_ends_with_the_same_files(tmp_path, monkeypatch) -> None:
     list(train_together(jobs_in(tmp_path / "whole"), device="cpu"))
-    monkeypatch.setattr(batched_sweep, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(batched_sweep, "SAVE_SHARE", 1e9)
+    save_at_every_stop(monkeypatch)
     with monkeypatch.context() as patch:
         kill_after(16, patch)
         with pytest.raises(Killed):
@@ -118,7 +101,7 @@ def assert_same(folder: Path, one: str, two: str) -> None:
 
 def test_a_run_that_is_behind_catches_up_and_joins(tmp_path, monkeypatch) -> None:
     list(train_together(jobs_in(tmp_path / "whole"), device="cpu"))
-    monkeypatch.setattr(batched_sweep, "SAVE_SECONDS", -1.0)
+    save_at_every_stop(monkeypatch)
     with monkeypatch.context() as patch:
         kill_after(8, patch)
         with pytest.raises(Killed):
@@ -163,39 +146,8 @@ def test_runs_that_mix_recipes_are_refused(tmp_path) -> None:
         list(train_together(mixed, device="cpu"))
 
 
-@pytest.mark.parametrize("blocks", [False, True])
-def test_runs_that_start_over_do_so_as_alone(tmp_path, monkeypatch, blocks: bool) -> None:
-    if blocks:
-        monkeypatch.setattr(
-            batched_sweep,
-            "make_batched_engine",
-            lambda model, config, device: BlockEngine(model, config, device),
-        )
-    folders = [train_run(job.spec, job.folder).folder for job in jobs_in(tmp_path / "without")]
-    low, high = sorted(pd.read_csv(folder / "log.csv")["loss"][0] for folder in folders)
-    # One of the two is above the bound at step 8; both are judged again at step 16.
-    config = dataclasses.replace(
-        CONFIG,
-        restarts=2,
-        restart_step=8,
-        restart_loss=(low + high) / 2,
-        second_step=16,
-        second_loss=0.0,
-    )
-    spec = dataclasses.replace(SPEC, train=config)
-    for job in jobs_in(tmp_path / "alone", spec=spec):
-        train_run(job.spec, job.folder)
-    list(train_together(jobs_in(tmp_path / "together", spec=spec), device="cpu"))
-    for seed in (4, 7):
-        ours, theirs = (
-            json.loads((tmp_path / x / f"s{seed}" / run.RUN).read_text())
-            for x in ("together", "alone")
-        )
-        for key in ("attempts", "steps_taken", "step", "status"):
-            assert ours[key] == theirs[key]
-        assert ours["attempts"] == 3
-        assert ours["steps_taken"] > 24
-        assert ours["engine"] == ("block" if blocks else "batched")
+def test_runs_that_start_over_do_so_as_alone(tmp_path) -> None:
+    check_restarts(tmp_path, "batched")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import pytest
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
 from tests.support import SHORT_RUN, TWO_SEEDS
+from tests.sweep_support import check_restarts
+from train import batched_sweep
 from train.block_layout import SHARED_BYTES, BlockLayout, fits_block
 from train.blocks import BlockEngine
 from train.config import TrainConfig
@@ -37,6 +39,16 @@ def test_a_seed_has_the_same_bits_in_any_company_and_in_pieces(monkeypatch) -> N
     for other in (beside, pieces):
         assert np.array_equal(alone.params, other.params)
         assert np.array_equal(alone.square, other.square)
+
+
+@pytest.mark.usefixtures("few_pairs")
+def test_runs_that_start_over_do_so_as_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        batched_sweep,
+        "make_batched_engine",
+        lambda model, config, device: BlockEngine(model, config, device),
+    )
+    check_restarts(tmp_path, "block")
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,6 +13,8 @@ from interp.check_certificate import main as check
 from model.checkpoint import SHIPPED, load, save
 from train.cases import read_cases, write_cases
 
+LITTLE = CertifyConfig(budget=20_000, eos_budget=1_000)
+
 
 @pytest.fixture(scope="module")
 def broken():
@@ -26,7 +28,7 @@ def broken():
 
 @pytest.fixture(scope="module")
 def certificate(broken):
-    return certify(broken, CertifyConfig(budget=20_000, eos_budget=1_000))
+    return certify(broken, LITTLE)
 
 
 def test_the_atlas_becomes_training_cases(certificate, tmp_path) -> None:
@@ -48,7 +50,8 @@ def test_nothing_is_trained_where_nothing_fails(tmp_path, capsys) -> None:
     assert not (tmp_path / "store" / "round-1").exists()
 
 
-def test_a_round_trains_on_the_atlas_and_is_certified(broken, tmp_path) -> None:
+def test_a_round_trains_on_the_atlas_and_is_certified(broken, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(repair, "certify", lambda model: certify(model, LITTLE))
     save(tmp_path / "broken", broken, {"lineage": [{"checkpoint": "262p", "operation": "hurt"}]})
     config = dataclasses.replace(repair.RECIPE, steps=300, batch=128, warmup=50)
     best, table = repair.run_repair(
