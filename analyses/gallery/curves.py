@@ -27,6 +27,8 @@ from train.config import PUBLISHED
 PUBLISHED_ONSET, PUBLISHED_PLATEAU, PUBLISHED_PAIRS = 40_000, 0.97, 100_000
 """Figure 2 of the report: step of the onset, exact match of the plateau; pairs of its test."""
 
+NARROW = 0.08
+"""Share of all steps below which the name of a stage stands upright."""
 
 CURRICULUM: dict[str, Any] = {"color": "C2", "lw": 0.8, "ls": (0, (4, 2))}
 FADE: dict[str, Any] = {"color": "C2", "alpha": 0.12, "lw": 0}
@@ -207,9 +209,10 @@ def plot_pipeline(tables: Tables) -> Figure:
                 if run["start"]:
                     axis.axvline(run["start"] / 1e3, color="0.6", lw=0.7)
             middle = (run["start"] + run["steps"] / 2) / 1e3
+            narrow = run["steps"] < NARROW * runs["steps"].sum()
             label = f"{run['name']}\nlr {run['lr']:g}"
             top.text(middle, 1.03, label, ha="center", va="bottom", fontsize=7,
-                     transform=top.get_xaxis_transform())  # fmt: skip
+                     rotation=90 * narrow, transform=top.get_xaxis_transform())  # fmt: skip
         mark_curriculum(top, runs.iloc[0])
         mark_curriculum(bottom, runs.iloc[0])
         theirs = [row.errors / PUBLISHED_PAIRS for row in TABLE_5][: len(runs)]
