@@ -2,10 +2,11 @@
 
 A kernel is a Python function that runs once, on symbolic vectors, and leaves straight-line vector
 code and loops behind; llvmlite compiles that for the processor at hand in about a second. It needs
-no compiler on the machine, and every loop over a small dimension of the network is unrolled by
+no compiler on the machine, and a loop over the coordinates of the residual stream is unrolled by
 simply being a Python loop. The arithmetic is float32, fused where the processor can.
 
-`model.lane_writer` has the loops, constants and memory; here are functions, tables and transposes.
+`model.lane_writer` has loops, memory and single instructions; here are functions, tables and
+transposes.
 """
 
 from llvmlite import ir

@@ -1,4 +1,4 @@
-"""What kernels are written with: a function under construction, its loops, constants and memory.
+"""A function under construction: its loops, constants, memory, and what is one instruction.
 
 Where the processor's registers hold fewer than 16 lanes, hot loops run in parts of 8
 (`LaneWriter.in_parts`): a loop whose values spill from the registers costs more than one that runs
@@ -29,6 +29,7 @@ from model.lanes import (
 )
 
 MOST_CONSTANTS = 64
+"""Room for different numbers that parts of 8 lanes name."""
 
 
 class LaneWriter:
@@ -122,8 +123,11 @@ class LaneWriter:
         LLVM would spread it from one number first, again wherever registers are short. The table
         counts as memory that may change, so that arithmetic reads it in place.
         """
-        place = ir.Constant(I64, self.constants.setdefault(number, len(self.constants)))
-        address = self.build.gep(self.constant_table, [place], source_etype=HALF_FLOATS)
+        place = self.constants.setdefault(number, len(self.constants))
+        if place >= MOST_CONSTANTS:
+            raise ValueError(f"a kernel names more than {MOST_CONSTANTS} constants")
+        index = ir.Constant(I64, place)
+        address = self.build.gep(self.constant_table, [index], source_etype=HALF_FLOATS)
         return Lane(self, self.build.load(address, align=HALF * 4, typ=HALF_FLOATS))
 
     def floats(self, value: float) -> Lane:

@@ -165,7 +165,7 @@ class Memory:
         self.code.build.store(value.value, self.address(index), align=4)
 
     def accumulate(self, value: Lane, index: Index = 0) -> None:
-        """Add the lanes to the 16 numbers from `index` on."""
+        """Add the lanes to the numbers from `index` on."""
         self.store(self.load(index) + value, index)
 
     def scalar(self, index: Index = 0, kind: ir.Type = F32) -> ir.Value:

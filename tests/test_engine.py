@@ -21,6 +21,7 @@ from train.engine import (
     state_from,
     unflatten,
 )
+from train.fused_step import StepWriter
 from train.schedule import schedule
 
 SMALL = TrainConfig(
@@ -45,6 +46,13 @@ TIED = {
     if rank or not mode.startswith("share")
 }
 
+ODD = {
+    f"d_model {d_model}, d_ff {d_ff}": dataclasses.replace(
+        PRESETS["777p"], norm="rms", d_model=d_model, d_ff=d_ff
+    )
+    for d_model, d_ff in ((4, 1), (3, 2), (9, 7))
+}
+
 
 def random_state(model: ModelConfig, seed: int) -> State:
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +74,11 @@ def reference_gradient(model: ModelConfig, state: State) -> tuple[float, np.ndar
     return loss.item(), torch.cat([g.flatten() for g in grads]).numpy()
 
 
-@pytest.mark.parametrize("model", [*PRESETS.values(), *TIED.values()], ids=[*PRESETS, *TIED])
+@pytest.mark.parametrize(
+    "model",
+    [*PRESETS.values(), *TIED.values(), *ODD.values()],
+    ids=[*PRESETS, *TIED, *ODD],
+)
 def test_gradient_is_autograds(model: ModelConfig) -> None:
     state = random_state(model, 1)
     state.step = 50
@@ -77,15 +89,19 @@ def test_gradient_is_autograds(model: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("vectors", ["other", "avx2", "avx512"])
-@pytest.mark.parametrize("name", ["262p", "512p"])
+@pytest.mark.parametrize(
+    "model",
+    [PRESETS["262p"], PRESETS["512p"], *ODD.values()],
+    ids=["262p", "512p", *ODD],
+)
 def test_gradient_is_autograds_by_the_code_for_any_vectors(
-    name: str, vectors: Vectors, monkeypatch
+    model: ModelConfig, vectors: Vectors, monkeypatch
 ) -> None:
+    state = random_state(model, 1)
+    engine = FusedEngine(model, SMALL, 7, cases=CASES)
     # The one thing in that code which only some processors understand:
     monkeypatch.setattr(Code, "lookup", lambda code, table, token: code.gather(table, token, F32))
-    model, state = PRESETS[name], random_state(PRESETS[name], 1)
-    engine = FusedEngine(model, SMALL, 7, cases=CASES)
-    engine.kernel = engine.writer.compile(vectors=vectors)
+    engine.kernel = StepWriter(model).compile(vectors=vectors)
     loss, gradient = engine.gradient(state)
     true_loss, true_gradient = reference_gradient(model, state)
     assert loss == pytest.approx(true_loss, rel=1e-6)

@@ -111,7 +111,9 @@ def results(tmp_path):
         pd.DataFrame([rows[0], restarts]),
         {"p_value_between_recipes": {"311p": 1e-4}},
     )
-    fresh = [{"preset": "512p", "n_params": 512, "fresh_errors": 30.0, "fresh_pairs": 1e6}]
+    row = {"preset": "512p", "n_params": 512, "fresh_pairs": 1e6}
+    counts = {"published": 30.0, "restarts": 20.0}
+    fresh = [row | {"recipe": name, "fresh_errors": n} for name, n in counts.items()]
     prior = {"preset": "973p", "n_params": 973}
     write(folder, "table1", pd.DataFrame([prior, *fresh]), {})
     run = {"run": "sweep/s34", "stage": 0, "seed": 34, "steps": 60_000, "moves": 40_000}
@@ -280,7 +282,8 @@ def test_journey_counts_parameters_and_names_changes(results, tmp_path) -> None:
     assert counts == sorted(counts, reverse=True)
     assert {973, 777, 512, 491, 456, 311, 274, 262} <= set(counts)
     assert f"From {counts[0]} to {counts[-1]} parameters" in caption
-    assert "512p 30 wrong of 1,000,000" in caption
+    assert "published recipe, best seed, tuned where it errs: 512p 30 wrong" in caption
+    assert "our recipe, best seed, tuned where it errs: 512p 20 wrong" in caption
     assert "973p" not in caption
     errors = pd.read_csv(place("parameter_journey", "errors", tmp_path))
     assert "262p" in set(errors["network"][errors["proved_right"]])

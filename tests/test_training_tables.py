@@ -35,19 +35,14 @@ from model.config import PRESETS
 from model.errors import InputError
 from tests.support import random_adder
 from train.config import PUBLISHED
-from train.validation import validation_pairs
 
 TINY = ["--seeds", "0-1", "--steps-scale", "0.00004", "--workers", "1"]
 
 
 @pytest.fixture
-def few_pairs(monkeypatch):
-    validation_pairs.cache_clear()
-    monkeypatch.setattr("train.validation.N_HARD", 500)
-    monkeypatch.setattr("train.run.N_TEST", 500)
+def few_pairs(few_pairs, monkeypatch) -> None:
+    """As everywhere, and few of the fresh pairs too."""
     monkeypatch.setattr("analyses.training_studies.N_FRESH", 500)
-    yield
-    validation_pairs.cache_clear()
 
 
 def make(folder, *words: str) -> int:
@@ -168,10 +163,11 @@ def test_rounds_and_records(few_pairs, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(training_studies, "TABLE_1", [TABLE_1[0], TABLE_1[-1]])
     assert make(tmp_path, "table1") == 0
     records = pd.read_csv(tmp_path / "out" / "table1.csv")
-    assert records["preset"].tolist() == ["973p", "262p"]
+    assert records["preset"].tolist() == ["973p", "262p", "262p"]
+    assert records["recipe"].tolist()[1:] == ["published", "restarts"]
     assert pd.isna(records["runs"][0])
-    assert bool(records["fine_tuned"][1])
-    assert records["official_errors"][1] > 90_000
+    assert all(records["fine_tuned"][1:])
+    assert (records["official_errors"][1:] > 90_000).all()
 
 
 @pytest.mark.parametrize(

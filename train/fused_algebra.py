@@ -71,30 +71,30 @@ class StepAlgebra(StepMemory):
     ) -> None:
         """Add each lane's values to the row of its token in a gradient table."""
         code = self.code
-        values = values + [code.floats(0.0)] * (self.width - len(values))
-        base = table.at(code.times(row, LANES * self.width))
+        base = table.at(code.times(row, LANES * self.grad_width))
         tokens = self.scratch(self.tokens_at).at(code.times(position, LANES)).at(first_lane)
         for lane, parts in enumerate(self._by_lane(values)):
             token = code.build.zext(tokens.scalar(lane, I32), I64)
-            target = base.at(code.times(token, self.width))
+            target = base.at(code.times(token, self.grad_width))
             for at, part in parts.items():
                 target.store(target.load(at, part.value.type) + part, at)
 
     def _by_lane(self, values: list[Lane]) -> list[dict[int, Lane]]:
         """Give each lane's values as vectors, by the place where each begins."""
-        code = self.code
+        code, n_values = self.code, len(values)
+        values = values + [code.floats(0.0)] * (self.grad_width - len(values))
         if code.width == HALF:
-            starts = range(0, self.width, HALF)
+            starts = range(0, n_values, HALF)
             blocks = {i: code.transpose(values[i : i + HALF]) for i in starts}
             return [{i: block[lane] for i, block in blocks.items()} for lane in range(HALF)]
         temporary = self.scratch(self.transpose_at)
         for i, value in enumerate(code.interleave(values)):
             temporary.store(value, i * code.width)
-        kind = ir.VectorType(F32, self.width)
-        return [{0: temporary.load(lane * self.width, kind)} for lane in range(code.width)]
+        kind = ir.VectorType(F32, self.grad_width)
+        return [{0: temporary.load(lane * self.grad_width, kind)} for lane in range(code.width)]
 
     def gradient_rows(self, row: int | ir.Value, table: Memory) -> list[Lane]:
         """Read a gradient table's row with tokens as lanes."""
-        at = table.at(self.code.times(row, LANES * self.width))
-        values = [at.load(i * LANES) for i in range(self.width)]
+        at = table.at(self.code.times(row, LANES * self.grad_width))
+        values = [at.load(i * LANES) for i in range(self.grad_width)]
         return self.code.deinterleave(values)

@@ -87,11 +87,12 @@ class StepMemory:
             name: layout.take((N_INPUT if name in ("k", "ov") else N_TARGET) * width * LANES)
             for name, width in self.group_width.items()
         }
-        self.width = max(HALF, 1 << (2 * d - 1).bit_length())
-        self.transpose_at = layout.take(self.width * LANES)
+        # A power of two, for `Code.interleave`, and whole halves, for `Code.transpose`.
+        self.grad_width = max(HALF, 1 << (2 * d - 1).bit_length())
+        self.transpose_at = layout.take(self.grad_width * LANES)
         self.zero_from = layout.size
-        self.source_grad_at = layout.take(N_INPUT * LANES * self.width)
-        self.query_grad_at = layout.take(N_TARGET * LANES * self.width)
+        self.source_grad_at = layout.take(N_INPUT * LANES * self.grad_width)
+        self.query_grad_at = layout.take(N_TARGET * LANES * self.grad_width)
         self.lane_grad_at = {
             name: layout.take(math.prod(shape) * LANES)
             for name, shape in {

@@ -38,6 +38,13 @@ class QueryStages:
 
     def write(self) -> None:
         """Write all stages."""
+        with self.code.loop(0, N_INPUT) as source:
+            token = self.step.token(source, self.lane)
+            self._keep(
+                source,
+                k=self._look_up("k", source, token),
+                ov=self._look_up("ov", source, token),
+            )
         for stage in (
             self._attend,
             self._feed_forward,
@@ -73,12 +80,15 @@ class QueryStages:
 
     @contextlib.contextmanager
     def _in_order(self, n: int) -> Iterator[ir.Value]:
-        """Repeat for 1, 0, 2, 3, ...
+        """Repeat for 1, 0, 2, 3, ..., or for 0 alone.
 
         So LLVM rounds an unrolled sum of products, and the checkpoints that were made with one come
         out again to the bit.
         """
         build = self.code.build
+        if n == 1:
+            yield self.code.index(0)
+            return
         with self.code.loop(0, n) as i:
             early = build.zext(build.icmp_unsigned("<", i, ir.Constant(I64, 2)), I64)
             yield build.xor(i, early)
@@ -214,18 +224,18 @@ class QueryStages:
         n_rows, n_columns = self.step.group_width[left], self.step.group_width[right]
         wide = TILE_COLUMNS[code.width]
         for top in range(0, n_rows, TILE_ROWS):
-            for start in range(0, n_columns, wide):
-                rows = range(top, min(top + TILE_ROWS, n_rows))
-                columns = range(start, min(start + wide, n_columns))
-                at = {(i, j): (i * n_columns + j) * LANES for i in rows for j in columns}
+            for left_edge in range(0, n_columns, wide):
+                down = range(top, min(top + TILE_ROWS, n_rows))
+                across = range(left_edge, min(left_edge + wide, n_columns))
+                at = {(i, j): (i * n_columns + j) * LANES for i in down for j in across}
                 sums = {key: code.variable(target.load(place)) for key, place in at.items()}
                 with code.loop(0, N_TARGET) as column:
                     x, y = self._row(left, column), self._row(right, column)
-                    across = {j: y.load(j * code.width) for j in columns}
-                    for i in rows:
-                        down = x.load(i * code.width)
-                        for j in columns:
-                            sums[i, j].add(down * across[j])
+                    values = {j: y.load(j * code.width) for j in across}
+                    for i in down:
+                        value = x.load(i * code.width)
+                        for j in across:
+                            sums[i, j].add(value * values[j])
                 for key, place in at.items():
                     target.store(sums[key].get(), place)
 

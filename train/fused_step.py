@@ -161,18 +161,7 @@ class StepWriter(StepAlgebra):
                 n_cases=code.arguments["n_cases"],
             )
             with code.in_parts() as lane:
-                self.write_group(lane)
-
-    def write_group(self, lane: Index) -> None:
-        """Write the sequences from `lane` on: keys and values, twelve queries, their gradients."""
-        code, d = self.code, self.config.d_model
-        with code.loop(0, N_INPUT) as p:
-            token = self.token(p, lane)
-            for name in ("k", "ov"):
-                table = self.table(name).at(code.times(p, d * LANES))
-                values = [code.lookup(table.at(i * LANES), token) for i in range(d)]
-                self.put_rows(self.group(name), p, values)
-        QueryStages(self, lane).write()
+                QueryStages(self, lane).write()
 
     def target_token(self, column: ir.Value, lane: Index) -> Lane:
         """Read the tokens to predict in a column; EOS in the last."""

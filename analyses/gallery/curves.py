@@ -28,7 +28,7 @@ PUBLISHED_ONSET, PUBLISHED_PLATEAU, PUBLISHED_PAIRS = 40_000, 0.97, 100_000
 """Figure 2 of the report: step of the onset, exact match of the plateau; pairs of its test."""
 
 NARROW = 0.08
-"""Share of all steps below which the name of a stage stands upright."""
+"""Share of all steps below which the name of a stage is turned by 90 degrees."""
 
 CURRICULUM: dict[str, Any] = {"color": "C2", "lw": 0.8, "ls": (0, (4, 2))}
 FADE: dict[str, Any] = {"color": "C2", "alpha": 0.12, "lw": 0}
