@@ -224,7 +224,7 @@ def plot(tables: Tables) -> Figure:
         sns.despine(figure)
         right.legend(
             frameon=False,
-            ncols=4,
+            ncols=3,
             loc="lower center",
             bbox_to_anchor=(0.45, 1.0),
             handletextpad=0.1,
