@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from model.config import preset, qkv_names
 from model.task import N_INPUT, N_PROMPT
-from train.config import ADAM_EPS, BETA_1, BETA_2, PUBLISHED
+from train.config import ADAM_EPS, BETA_1, BETA_2, TrainConfig
 from train.engine import fresh_state, unflatten
 
 
-def jitted(name: str) -> Callable[[int], None]:
+def jitted(name: str, train: TrainConfig) -> Callable[[int], None]:
     """Make a function that takes `steps` steps of preset `name` (RMSNorm presets)."""
     model = preset(name)
-    start = unflatten(fresh_state(model, PUBLISHED, 0).params, model)
+    start = unflatten(fresh_state(model, train, 0).params, model)
     params = {key: jnp.asarray(value.numpy()) for key, value in start.items()}
 
     def product(p: dict, names: tuple[str, ...]) -> jax.Array:
@@ -46,16 +46,16 @@ def jitted(name: str) -> Callable[[int], None]:
 
     def draw(key: jax.Array) -> jax.Array:
         key_length, key_digits = jax.random.split(key)
-        length = jax.random.randint(key_length, (PUBLISHED.batch, 1, 1), 1, 11)
-        digits = jax.random.randint(key_digits, (PUBLISHED.batch, 2, 10), 0, 10)
+        length = jax.random.randint(key_length, (train.batch, 1, 1), 1, 11)
+        digits = jax.random.randint(key_digits, (train.batch, 2, 10), 0, 10)
         a, b = jnp.moveaxis(jnp.where(jnp.arange(10) < length, digits, 0), 1, 0)
 
         def add(carry: jax.Array, pair: tuple) -> tuple:
             total = pair[0] + pair[1] + carry
             return total // 10, total % 10
 
-        top, answer = jax.lax.scan(add, jnp.zeros(PUBLISHED.batch, int), (a.T, b.T))
-        full = jnp.full((PUBLISHED.batch, 1), 10)
+        top, answer = jax.lax.scan(add, jnp.zeros(train.batch, int), (a.T, b.T))
+        full = jnp.full((train.batch, 1), 10)
         parts = [a[:, ::-1], full, b[:, ::-1], full + 1, answer.T, top[:, None], full + 3]
         return jnp.concatenate(parts, axis=1)
 

@@ -1,6 +1,6 @@
 """Time of a training step: the fused kernel against its peers, all in one run.
 
-    python -m benchmarks.train_step --preset 262p
+    python -m benchmarks.train_step --preset 262p --batch 512
 
 Baseline: the reference trainer of this project (eager PyTorch, the arithmetic and the batch sampler
 as published). Peers: the same step under torch.compile, and, if jax is installed, a jitted JAX step
@@ -9,6 +9,7 @@ to the baseline.
 """
 
 import argparse
+import dataclasses
 import json
 import platform
 import statistics
@@ -22,7 +23,7 @@ from model.adder import forward
 from model.checkpoint import versions
 from model.config import preset
 from model.task import N_INPUT, N_PROMPT
-from train.config import PUBLISHED
+from train.config import PUBLISHED, TrainConfig
 from train.engine import FusedEngine, fresh_state, unflatten
 
 REPEATS = 5
@@ -39,18 +40,18 @@ def time_steps(run: Callable[[int], object], steps: int) -> float:
     return statistics.median(times)
 
 
-def fused(name: str) -> Callable[[int], object]:
+def fused(name: str, train: TrainConfig) -> Callable[[int], object]:
     model = preset(name)
-    state = fresh_state(model, PUBLISHED, 0)
-    engine = FusedEngine(model, PUBLISHED, 0)
+    state = fresh_state(model, train, 0)
+    engine = FusedEngine(model, train, 0)
     return lambda steps: engine.run(state, steps)
 
 
-def eager(name: str, *, compiled: bool) -> Callable[[int], None]:
+def eager(name: str, train: TrainConfig, *, compiled: bool) -> Callable[[int], None]:
     model = preset(name)
     params = {
         key: value.requires_grad_()
-        for key, value in unflatten(fresh_state(model, PUBLISHED, 0).params, model).items()
+        for key, value in unflatten(fresh_state(model, train, 0).params, model).items()
     }
     optimizer = torch.optim.AdamW(params.values(), lr=0.002, weight_decay=0.01)
     generator = torch.Generator().manual_seed(0)
@@ -65,7 +66,7 @@ def eager(name: str, *, compiled: bool) -> Callable[[int], None]:
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            tokens = sample_published_batch(PUBLISHED.batch, generator)
+            tokens = sample_published_batch(train.batch, generator)
             optimizer.zero_grad(set_to_none=True)
             step(tokens).backward()
             torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
@@ -77,26 +78,28 @@ def eager(name: str, *, compiled: bool) -> Callable[[int], None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="262p")
+    parser.add_argument("--batch", type=int, default=PUBLISHED.batch)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    what = (options.preset, dataclasses.replace(PUBLISHED, batch=options.batch))
     torch.set_num_threads(1)
-    rows = {"reference (eager PyTorch)": time_steps(eager(options.preset, compiled=False), 10)}
-    rows["fused kernel"] = time_steps(fused(options.preset), 500)
+    rows = {"reference (eager PyTorch)": time_steps(eager(*what, compiled=False), 10)}
+    rows["fused kernel"] = time_steps(fused(*what), 500)
     try:
-        rows["torch.compile"] = time_steps(eager(options.preset, compiled=True), 10)
+        rows["torch.compile"] = time_steps(eager(*what, compiled=True), 10)
     except RuntimeError as error:
         print(f"torch.compile left out: {str(error).splitlines()[0]}")
     try:
         from benchmarks.jax_step import jitted
 
-        rows["jitted JAX"] = time_steps(jitted(options.preset), 50)
+        rows["jitted JAX"] = time_steps(jitted(*what), 50)
     except ImportError:
         print("jitted JAX left out: jax is not installed")
     base = rows["reference (eager PyTorch)"]
     if options.json:
         print(json.dumps({"ms": rows, "versions": versions()}, indent=2))
         return
-    print(f"{options.preset}, batch {PUBLISHED.batch}, one thread, {platform.machine()}")
+    print(f"{options.preset}, batch {options.batch}, one thread, {platform.machine()}")
     for name, ms in rows.items():
         print(f"{name:28s} {ms:9.3f} ms a step   {base / ms:7.1f} x")
 
