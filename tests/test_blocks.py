@@ -12,7 +12,7 @@ from train.config import TrainConfig
 from train.engine import ReferenceEngine, fresh_state
 
 
-@pytest.mark.parametrize("name", ["262p", "777p"])
+@pytest.mark.parametrize("name", ["262p", "512p", "777p"])
 def test_a_block_takes_the_steps_of_a_single_run(name: str) -> None:
     model = PRESETS[name]
     states = [fresh_state(model, SHORT_RUN, seed) for seed in TWO_SEEDS]

@@ -28,6 +28,12 @@ def dot(x: list[Lane], y: list[Lane]) -> Lane:
     return sum(products[1:], products[0])
 
 
+def add_products(sums: list[Variable], factor: Lane, vector: list[Lane]) -> None:
+    """Add `factor` times a vector to sums of its coordinates."""
+    for variable, value in zip(sums, vector, strict=True):
+        variable.add(factor * value)
+
+
 class QueryStages:
     """Writes the columns of a group of sequences: attention, feed-forward, head, and back."""
 
@@ -78,6 +84,15 @@ class QueryStages:
         table = self.step.table(name).at(self.code.times(row, self.d * LANES))
         return [self.code.lookup(table.at(i * LANES), token) for i in range(self.d)]
 
+    def _row_of(self, matrix: Memory, row: ir.Value) -> list[Lane]:
+        """Spread what a unit writes (W_out) or what a token is (W_E)."""
+        start = self.code.times(row, self.d)
+        return [matrix.splat(self.code.plus(start, i)) for i in range(self.d)]
+
+    def _read_by_unit(self, W_in: Memory, unit: ir.Value) -> list[Lane]:
+        """Spread what a unit reads: its column of W_in."""
+        return [W_in.splat(self.code.plus(unit, i * self.d_ff)) for i in range(self.d)]
+
     @contextlib.contextmanager
     def _in_order(self, n: int) -> Iterator[ir.Value]:
         """Repeat for 1, 0, 2, 3, ..., or for 0 alone.
@@ -111,8 +126,7 @@ class QueryStages:
             weight = code.exp2(pattern.load(at) - largest.get())
             pattern.store(weight, at)
             total.add(weight)
-            for variable, value in zip(sums, self._read("ov", j), strict=True):
-                variable.add(weight * value)
+            add_products(sums, weight, self._read("ov", j))
         inverse = 1.0 / total.get()
         attn_out = [variable.get() * inverse for variable in sums]
         x = self._look_up("x", position, token)
@@ -129,12 +143,11 @@ class QueryStages:
         post, slope = self._row("post", column), self._row("slope", column)
         written = self._zeros(d)
         with self._in_order(self.d_ff) as unit:
-            pre = dot(h, [W_in.splat(code.plus(unit, i * self.d_ff)) for i in range(d)])
+            pre = dot(h, self._read_by_unit(W_in, unit))
             value, derivative = code.gelu(pre)
             post.store(value, code.times(unit, code.width))
             slope.store(derivative, code.times(unit, code.width))
-            for i, variable in enumerate(written):
-                variable.add(value * W_out.splat(code.plus(code.times(unit, d), i)))
+            add_products(written, value, self._row_of(W_out, unit))
         resid_post = [a + b.get() for a, b in zip(resid_mid, written, strict=True)]
         self._keep(column, h=h, xhat=xhat, rinv=[rinv], resid_post=resid_post)
 
@@ -152,8 +165,7 @@ class QueryStages:
 
         largest, (true_logit, total) = code.variable(code.floats(-3e38)), self._zeros(2)
         with code.loop(0, VOCAB_SIZE) as token:
-            embedding = [W_E.splat(code.plus(code.times(token, d), i)) for i in range(d)]
-            logit = dot(scaled, embedding)
+            logit = dot(scaled, self._row_of(W_E, token))
             row.store(logit, code.times(token, code.width))
             largest.set(code.maximum(largest.get(), logit))
             true_logit.set(is_target(token).select(logit, true_logit.get()))
@@ -174,8 +186,7 @@ class QueryStages:
             error = row.load(at) * inverse - is_target(token).select(one, zero)
             dlogit = error * per_example
             row.store(dlogit, at)
-            for i, variable in enumerate(dfinal):
-                variable.add(dlogit * W_E.splat(code.plus(code.times(token, d), i)))
+            add_products(dfinal, dlogit, self._row_of(W_E, token))
         gradient = [variable.get() for variable in dfinal]
         dresid_post = step.norm_gradient(gradient, xhat, rinv, "ln_final")
         self._keep(column, final=final, dresid_post=dresid_post)
@@ -189,11 +200,9 @@ class QueryStages:
         dh = self._zeros(d)
         with self._in_order(self.d_ff) as unit:
             at = code.times(unit, code.width)
-            read = [W_out.splat(code.plus(code.times(unit, d), i)) for i in range(d)]
-            dpre = dot(dresid_post, read) * slope.load(at)
+            dpre = dot(dresid_post, self._row_of(W_out, unit)) * slope.load(at)
             dpre_row.store(dpre, at)
-            for i, variable in enumerate(dh):
-                variable.add(dpre * W_in.splat(code.plus(unit, i * self.d_ff)))
+            add_products(dh, dpre, self._read_by_unit(W_in, unit))
         xhat, (rinv,) = self._read("xhat", column), self._read("rinv", column)
         through_norm = step.norm_gradient([variable.get() for variable in dh], xhat, rinv, "ln2")
         dresid = [a + b for a, b in zip(dresid_post, through_norm, strict=True)]
@@ -212,8 +221,7 @@ class QueryStages:
             pattern.store(weight, at)
             dscore = weight * (dot(dresid, self._read("ov", j)) - centre)
             dscores.store(dscore, at)
-            for variable, value in zip(dq, self._read("k", j), strict=True):
-                variable.add(dscore * value)
+            add_products(dq, dscore, self._read("k", j))
         grads = [variable.get() for variable in dq] + dresid
         position = code.plus(column, N_PROMPT - 1)
         step.scatter(position, self.lane, column, grads, step.scratch(step.query_grad_at))
@@ -249,10 +257,8 @@ class QueryStages:
         with code.loop(first, N_TARGET) as column:
             at = code.times(source, code.width)
             dscore, weight = (self._row(x, column).load(at) for x in ("dscores", "pattern"))
-            for variable, value in zip(sums[:d], self._read("q", column), strict=True):
-                variable.add(dscore * value)
-            for variable, value in zip(sums[d:], self._read("dresid", column), strict=True):
-                variable.add(weight * value)
+            add_products(sums[:d], dscore, self._read("q", column))
+            add_products(sums[d:], weight, self._read("dresid", column))
         # Queries are kept in units of ln 2, for exp2.
         values = [variable.get() for variable in sums]
         grads = [value * (1 / LOG2_E) for value in values[:d]] + values[d:]
