@@ -2,19 +2,19 @@
 
 Question: does the network add under rules that are not ours, outside our code?
 
-Method: the network is written as one file that needs PyTorch only (analyses.submission). The file
-is then run: its logits against the checkpoint's, its parameter count against the configuration's,
-and 10,010 sums: ten edge cases (boundaries and longest carry chains, our choice, as the rules only
-describe theirs) and 10,000 pairs drawn a, b, a, b, ... with random.Random(2025).randint. The board
-asks for 99 %. Edge cases and the first 100 random pairs go through the file's add(), the others
-through its own greedy decoding in batches (--one-by-one: all through add()).
+Method: the network is written as one file that needs PyTorch only (analyses.adderboard.submission).
+The file is then run: its logits against the checkpoint's, its parameter count against the
+configuration's, and 10,010 sums: ten edge cases (boundaries and longest carry chains, our choice,
+as the rules only describe theirs) and 10,000 pairs drawn a, b, a, b, ... with
+random.Random(2025).randint. The board asks for 99 %. Edge cases and the first 100 random pairs go
+through the file's add(), the others through its own greedy decoding in batches (--one-by-one: all
+through add()).
 
     python -m analyses.adderboard 262p --out submission.py
 """
 
 import importlib.util
 import random
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,12 @@ from types import ModuleType
 import torch
 from tyro.conf import Positional
 
-from analyses.submission import write_submission
+from analyses.adderboard.submission import write_submission
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
-from model.cli import console, run_command
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.shell import console, run_command, write_atomic
 from model.task import MAX_OPERAND, N_INPUT
 
 EDGE_CASES = (
@@ -199,7 +198,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.adderboard",
         example="python -m analyses.adderboard 262p --out submission.py",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

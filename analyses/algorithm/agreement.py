@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from analyses.hypotheses import HYPOTHESES, Fit, cell
-from analyses.local_answers import PREFIXES, Contexts
+from analyses.algorithm.hypotheses import HYPOTHESES, Fit, cell
+from analyses.algorithm.local_answers import PREFIXES, Contexts
 
 LEAST_LEAD = 0.01
 """By how much of all contexts an account must beat every baseline."""

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from analyses.hypotheses import cell
-from analyses.local_answers import Contexts
+from analyses.algorithm.hypotheses import cell
+from analyses.algorithm.local_answers import Contexts
 from model.intervals import clopper_pearson
 
 STATES = {

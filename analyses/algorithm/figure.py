@@ -23,10 +23,10 @@ def plot(
     """Draw the four panels from the saved tables.
 
     Args:
-        agreement: analyses.agreement.score_agreement.
-        shifts: analyses.agreement.shift_curve.
-        scrubbing: analyses.scrubbing.summarise_scrubbing.
-        failures: analyses.failure_prediction.predict_failures.
+        agreement: analyses.algorithm.agreement.score_agreement.
+        shifts: analyses.algorithm.agreement.shift_curve.
+        scrubbing: analyses.algorithm.scrubbing.summarise_scrubbing.
+        failures: analyses.algorithm.failure_prediction.predict_failures.
         title: Name of the network.
     """
     with paper_style():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyses.local_answers import Contexts
+from analyses.algorithm.local_answers import Contexts
 
 Fit = dict[int, np.ndarray]
 """What was fitted, per column."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from interp.local_context import set_digit
+from interp.anatomy import set_digit
 from model.decode import decode
 from model.tables import Tables
 from model.task import N_ANSWER, N_DIGITS, carries, digits, uniform_pairs

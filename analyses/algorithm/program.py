@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analyses.hypotheses import Fit
+from analyses.algorithm.hypotheses import Fit
 from model.decode import decode
 from model.intervals import clopper_pearson
 from model.tables import Tables

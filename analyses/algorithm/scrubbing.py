@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analyses.hypotheses import HYPOTHESES, Fit, cell
-from analyses.local_answers import Contexts
-from interp.column_trace import trace_column
+from analyses.algorithm.hypotheses import HYPOTHESES, Fit, cell
+from analyses.algorithm.local_answers import Contexts
+from interp.anatomy import trace_column
 from model.dense import Dense
 from model.task import N_ANSWER, N_DIGITS, carries, digits, encode, query_position, uniform_pairs
 

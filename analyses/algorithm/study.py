@@ -3,10 +3,10 @@
 Question: soft base-10 place value, a carry bit, look-ahead at the operands, or a lookup table?
 
 Method: (i) agreement with the network's own answers on all local contexts, wrong prefixes
-included, which is where the rivals part (analyses.agreement; numbers fitted on one half of the
-contexts, scored on the other); (ii) causal scrubbing at attn_out and resid_mid
-(analyses.scrubbing); (iii) which columns of uniform pairs fail (analyses.failure_prediction). The
-account with the best agreement is written out as program.py and run beside the network.
+included, which is where the rivals part (`agreement`; numbers fitted on one half of the contexts,
+scored on the other); (ii) causal scrubbing at attn_out and resid_mid (`scrubbing`); (iii) which
+columns of uniform pairs fail (`failure_prediction`). The account with the best agreement is
+written out as program.py and run beside the network.
 Controls: baselines and ceilings in every table, the hand-built adder in its three variants and a
 random initialisation (--controls).
 
@@ -14,7 +14,6 @@ random initialisation (--controls).
     python -m analyses.algorithm 262p --controls
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,26 +25,25 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
-from analyses.agreement import choose_winner, fit_all, score_agreement, shift_curve
-from analyses.algorithm_figure import plot
-from analyses.failure_prediction import (
+from analyses.algorithm.agreement import choose_winner, fit_all, score_agreement, shift_curve
+from analyses.algorithm.failure_prediction import (
     failure_directions,
     predict_failures,
     score_directions,
 )
-from analyses.local_answers import PREFIXES, enumerate_contexts, sample_true
-from analyses.program import compare_program, write_program
-from analyses.scrubbing import SITES, scrub, summarise_scrubbing
+from analyses.algorithm.figure import plot
+from analyses.algorithm.local_answers import PREFIXES, enumerate_contexts, sample_true
+from analyses.algorithm.program import compare_program, write_program
+from analyses.algorithm.scrubbing import SITES, scrub, summarise_scrubbing
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.decode import tables_of
 from model.dense import dense
 from model.errors import InputError
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
+from model.shell import console, progress_console, run_command, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +265,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.algorithm",
         example="python -m analyses.algorithm 262p --controls",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,19 +3,14 @@
 python -m analyses.certified 262p
 """
 
-import sys
 from collections.abc import Sequence
 
 from tyro.conf import Positional
 
-from interp.certificate import Certificate, Count
-from interp.certificate_file import CLAIMS, write_certificate
-from interp.certify import Result, run
-from interp.certify_count import TOTAL
-from model.atomic import write_atomic
+from interp.certify import CLAIMS, TOTAL, Certificate, Count, Result, run, write_certificate
 from model.checkpoint import CARD, read_checkpoint
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command, write_atomic
 
 HEADING = "## Certified"
 NEXT_HEADING = "## How it was made"
@@ -100,7 +95,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.certified",
         example="python -m analyses.certified 262p 311p",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

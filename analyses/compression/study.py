@@ -14,7 +14,6 @@ weights: what it reaches is due to the steps and not to the start.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,18 +27,17 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from tyro.conf import Positional
 
-from interp.clean_run import clean_run
-from interp.components import fold
+from interp.anatomy import clean_run, fold
 from interp.output import TWO_COLUMNS, paper_style, save_figure, save_json, save_table
 from interp.truncation import RANKS, drop_units, second_moments, truncate
 from model.adder import Adder
 from model.checkpoint import read_checkpoint, save
-from model.cli import console, run_command
 from model.config import PRESETS
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.shell import console, run_command
 from model.task import uniform_pairs
 from train.finetune import run_rounds
 from train.spec import FINETUNE
@@ -284,7 +282,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.compression",
         example="python -m analyses.compression 311p --targets attn_out_rank=1",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ sweep or of rounds of fine-tuning, out of which the runs are chosen.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 import pandas as pd
 from tyro.conf import Positional
 
-from analyses.claims.world import RESULTS
+from analyses.claims import RESULTS
 from interp.output import save_json, save_table
 from model.checkpoint import CARD, read_checkpoint, versions
-from model.cli import console, run_command
 from model.config import ModelConfig
 from model.errors import InputError
+from model.shell import console, run_command
 from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
@@ -258,7 +257,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.curves",
         example="python -m analyses.curves training pipeline transition",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,6 @@ the saved results that it reads have changed. OUT/index.json and index.md list w
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +14,19 @@ from typing import Any, Literal
 from rich.table import Table
 from tyro.conf import Positional
 
-from analyses.claims.world import RESULTS
-from analyses.gallery.figure import GalleryFigure, MissingResults, Source, make_figure
-from analyses.gallery.figure_list import FIGURES, choose_figures
+from analyses.claims import RESULTS
+from analyses.gallery import (
+    FIGURES,
+    GalleryFigure,
+    MissingResults,
+    Source,
+    choose_figures,
+    make_figure,
+)
 from interp.output import FORMATS, save_json
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.errors import InputError
+from model.shell import console, progress_console, run_command, write_atomic
 
 __all__ = ["FIGURES", "main", "make_figures"]
 Format = Literal["png", "svg", "pdf"]
@@ -200,6 +204,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 _HEAD, _, _REST = (figures.__doc__ or "").partition("\n")
 _NAMES = ", ".join(figure.name for figure in FIGURES)
 figures.__doc__ = f"{_HEAD}\n\n    Figures: {_NAMES}.\n{_REST}"  # --help names them
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ fewest pairs not proved right.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,11 @@ import pandas as pd
 from rich.table import Table
 from tyro.conf import Positional
 
-from interp.certificate import Certificate, certify
-from interp.certify_atlas import training_cases
-from interp.certify_count import TOTAL
-from interp.certify_verdicts import UNDECIDED, WRONG
+from interp.certify import TOTAL, UNDECIDED, WRONG, Certificate, certify, training_cases
 from interp.output import save_table
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command, write_atomic
 from model.task import N_TARGET
 from train.cases import write_cases
 from train.config import TrainConfig
@@ -185,7 +180,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.repair",
         example="python -m analyses.repair runs/262p-s3-ft/best --seeds 0-3",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ and keeps one row for each shape: its parameters, how many runs were tried, and 
 was proved.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from rich.progress import track
 from rich.table import Table
 from tyro.conf import Positional
 
-from interp.certificate import certify
-from interp.certify_count import TOTAL
+from interp.certify import TOTAL, certify
 from interp.output import save_table
 from model.checkpoint import CARD, WEIGHTS, Checkpoint, read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.config import PRESETS
 from model.errors import InputError
+from model.shell import console, progress_console, run_command
 
 WORTH_CERTIFYING = 1e-3
 """Largest measured error rate of a run that is certified; others are counted by their errors."""
@@ -124,7 +122,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.smallest",
         example="python -m analyses.smallest runs/compression runs/242p-repair",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analyses.training_figures import plot_rates, plot_seeds
-from analyses.training_published import (
+from analyses.training_tables.figures import plot_rates, plot_seeds
+from analyses.training_tables.published import (
     RATE_262,
     SEEDS_262,
     STEPS,
@@ -29,7 +29,7 @@ from analyses.training_published import (
     PublishedRecord,
     PublishedRun,
 )
-from analyses.training_sweeps import (
+from analyses.training_tables.sweeps import (
     Plan,
     Settings,
     compare_rate,

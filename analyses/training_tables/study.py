@@ -12,7 +12,6 @@ published numbers, rates with Clopper-Pearson intervals; a sweep's own rows go t
     python -m analyses.training_tables figure5
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +20,13 @@ import pandas as pd
 from rich.table import Table
 from tyro.conf import Positional
 
-from analyses.claims.world import RESULTS
-from analyses.training_studies import FIGURES, STUDIES
-from analyses.training_sweeps import Settings
+from analyses.claims import RESULTS
+from analyses.training_tables.studies import FIGURES, STUDIES
+from analyses.training_tables.sweeps import Settings
 from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command
 from train.engine import check_device
 from train.sweep import read_seeds
 
@@ -183,7 +182,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m analyses.training_tables",
         example="python -m analyses.training_tables table6 table7 --workers 2",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

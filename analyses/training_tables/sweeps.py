@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from analyses.training_published import STEPS, PublishedRate
+from analyses.training_tables.published import STEPS, PublishedRate
 from interp.output import save_json, save_table
 from model.config import preset as look_up_preset
 from model.errors import InputError

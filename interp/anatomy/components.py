@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.anatomy.roles import ROLES, role_index
 from interp.gauge import fixed_signs
-from interp.roles import ROLES, role_index
 from model.adder import Adder
 from model.config import qkv_names
 from model.dense import Dense

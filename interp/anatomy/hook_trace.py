@@ -55,7 +55,7 @@ HOOKS: dict[str, str] = {
 }
 """The wrapper's hook of each site, in the order of the computation."""
 
-SOURCE_SITES = frozenset(
+SOURCE_HOOKS = frozenset(
     {
         *("embed", "pos_low", "pos_embed", "resid_pre", "ln1_scale", "ln1_normalized"),
         *("k_low", "k", "v_low", "v"),
@@ -127,7 +127,7 @@ def upstream(trace: Trace, site: str) -> Trace:
     return {name: value for name, value in trace.items() if name not in below}
 
 
-def trace_column(
+def trace_hooks(
     network: Network,
     tokens: Int[Tensor, "batch pos"],
     column: int,
@@ -215,4 +215,4 @@ class _Pass:
 
 def at_query(trace: Trace, site: str) -> Tensor:
     """Return the activation at the query position, (batch, width)."""
-    return trace[site][:, -1] if site in SOURCE_SITES else trace[site]
+    return trace[site][:, -1] if site in SOURCE_HOOKS else trace[site]

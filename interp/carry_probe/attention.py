@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.probe_data import ProbeInputs
-from interp.probe_trace import Network, Trace, trace_column, upstream
-from interp.roles import ROLES, role_index
+from interp.anatomy import ROLES, Network, Trace, role_index, trace_hooks, upstream
+from interp.carry_probe.data import ProbeInputs
 from model.intervals import clopper_pearson
 from model.task import N_ANSWER, N_PROMPT, query_position
 
@@ -49,7 +48,7 @@ def attention_by_role(
     rows = []
     for name, data in inputs.items():
         for column in columns:
-            trace = trace_column(network, data.tokens, column)
+            trace = trace_hooks(network, data.tokens, column)
             weight = by_role(trace["pattern"], column)
             norms = by_role(written(network, trace).norm(dim=-1), column)
             share = norms / norms.sum(dim=1, keepdim=True).clamp(min=1e-300)
@@ -97,9 +96,9 @@ def pattern_baselines(network: Network, data: ProbeInputs, columns: Sequence[int
     rows = []
     half = len(data.tokens) // 2
     for column in columns:
-        mean = trace_column(network, data.tokens[:half], column)["pattern"].mean(dim=0)
+        mean = trace_hooks(network, data.tokens[:half], column)["pattern"].mean(dim=0)
         tokens, digit = data.tokens[half:], data.features["answer"][half:, column]
-        live = trace_column(network, tokens, column)
+        live = trace_hooks(network, tokens, column)
         patterns = {
             "live": live["pattern"],
             "position mean": mean.expand_as(live["pattern"]),
@@ -107,7 +106,7 @@ def pattern_baselines(network: Network, data: ProbeInputs, columns: Sequence[int
         }
         for name, pattern in patterns.items():
             known = {**upstream(live, "pattern"), "pattern": pattern}
-            logits = trace_column(network, tokens, column, known=known)["logits"]
+            logits = trace_hooks(network, tokens, column, known=known)["logits"]
             hits = int((logits.argmax(dim=1) == digit).sum())
             low, high = clopper_pearson(hits, len(tokens))
             distance = 0.5 * (pattern - live["pattern"]).abs().sum(dim=1).mean()
@@ -135,7 +134,7 @@ def score_table(network: Network) -> Float[Tensor, "column query pos token"]:
     params = network.params
     n_vocab, n_pos = params["W_E"].shape[0], N_PROMPT + N_ANSWER
     tokens = torch.arange(n_vocab)[:, None].expand(-1, n_pos)
-    last = trace_column(network, tokens, n_pos - N_PROMPT)
+    last = trace_hooks(network, tokens, n_pos - N_PROMPT)
     h = last["ln1_normalized"] * params["ln1_w"] + params.get("ln1_b", 0.0)
     q = (h @ network.matrix("W_Q"))[:, N_PROMPT - 1 :] / network.config.d_model**0.5
     scores = torch.einsum("tcd,ujd->ctju", q, h @ network.matrix("W_K"))

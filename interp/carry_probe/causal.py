@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from interp.probe_data import CarryPairs
-from interp.probe_directions import (
+from interp.anatomy import SOURCE_HOOKS, Network, Trace, trace_hooks, upstream
+from interp.carry_probe.data import CarryPairs
+from interp.carry_probe.directions import (
     Basis,
     column_space,
     das,
@@ -27,8 +28,7 @@ from interp.probe_directions import (
     project,
     widen,
 )
-from interp.probe_edges import hold, swap_routes
-from interp.probe_trace import SOURCE_SITES, Network, Trace, trace_column, upstream
+from interp.carry_probe.edges import hold, swap_routes
 from model.intervals import clopper_pearson
 
 DAS_RANKS = (1, 2, 3)
@@ -73,9 +73,9 @@ def both_ways(network: Network, pairs: CarryPairs, rows: slice) -> Swap:
     return Swap(
         pairs.column,
         tokens,
-        trace_column(network, tokens, pairs.column),
-        trace_column(network, other, pairs.column),
-        trace_column(network, again, pairs.column),
+        trace_hooks(network, tokens, pairs.column),
+        trace_hooks(network, other, pairs.column),
+        trace_hooks(network, again, pairs.column),
         digit,
         (digit + sign) % 10,
         torch.cat([pairs.total[rows], pairs.total[rows]]),
@@ -89,7 +89,7 @@ def sites_after_attention(network: Network, sites: Sequence[str]) -> list[str]:
     The members of a pair share s_{i-1}, so sites that see only the query's token are the same in
     both; the logits are the answer itself.
     """
-    skip = {*SOURCE_SITES, "q_low", "q", "logits", "ln1_scale", "ln2_scale", "final_scale"}
+    skip = {*SOURCE_HOOKS, "q_low", "q", "logits", "ln1_scale", "ln2_scale", "final_scale"}
     return [site for site in sites if site in network.sites() and site not in skip]
 
 
@@ -99,7 +99,7 @@ def logits_after(
     """Add `move` to the base activation of a site and compute the logits."""
     known = upstream(swap.base, site)
     edits: dict[str, Callable[[Tensor], Tensor]] = {site: lambda value: value + move}
-    return trace_column(network, swap.tokens, swap.column, known=known, edits=edits)["logits"]
+    return trace_hooks(network, swap.tokens, swap.column, known=known, edits=edits)["logits"]
 
 
 def outcome(logits: Float[Tensor, "batch vocab"], swap: Swap) -> dict:
@@ -284,7 +284,7 @@ def split_by_reader(network: Network, pairs: CarryPairs, generator: torch.Genera
                 if norm == "frozen":
                     edits |= hold(test.base, "ln2_scale", "final_scale")
                 known = upstream(test.base, "resid_mid")
-                logits = trace_column(network, test.tokens, test.column, known=known, edits=edits)[
+                logits = trace_hooks(network, test.tokens, test.column, known=known, edits=edits)[
                     "logits"
                 ]
                 rows.append(

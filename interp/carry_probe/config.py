@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from interp.probe_data import FEATURES
-from interp.probe_trace import HOOKS
+from interp.anatomy import HOOKS
+from interp.carry_probe.data import FEATURES
 from model.errors import InputError
 from model.task import N_ANSWER
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.probe_fit import fit_logistic, whiten
+from interp.carry_probe.fit import fit_logistic, whiten
 
 Basis = Float[Tensor, "width rank"]
 

@@ -15,10 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.probe_attention import written
-from interp.probe_data import ProbeInputs
-from interp.probe_trace import Network, Trace, trace_column, upstream
-from interp.roles import ROLES, role_index
+from interp.anatomy import ROLES, Network, Trace, role_index, trace_hooks, upstream
+from interp.carry_probe.attention import written
+from interp.carry_probe.data import ProbeInputs
 from model.intervals import clopper_pearson
 
 CUTS = ("zero", "mean", "k", "v", "k+v")
@@ -57,7 +56,7 @@ def cut_edges(
     rows = []
     donor = torch.randperm(len(data.tokens), generator=generator)
     for column in columns:
-        clean = trace_column(network, data.tokens, column)
+        clean = trace_hooks(network, data.tokens, column)
         true = data.features["answer"][:, column]
         clean_margin = margin(clean["logits"], true)
         roles = role_index()[column, : clean["pattern"].shape[1]]
@@ -65,7 +64,7 @@ def cut_edges(
             for cut in CUTS:
                 edits = cut_edits(network, clean, roles == r, cut, donor)
                 known = upstream(clean, "q" if cut in ("k", "v", "k+v") else "pattern")
-                live = trace_column(network, data.tokens, column, known=known, edits=edits)
+                live = trace_hooks(network, data.tokens, column, known=known, edits=edits)
                 known = upstream(live, "resid_mid")
                 for norm in NORMS:
                     for path in PATHS:
@@ -74,7 +73,7 @@ def cut_edges(
                             held |= hold(clean, "ln2_scale", "final_scale")
                         if path == "direct":
                             held |= hold(clean, "mlp_out")
-                        edited = trace_column(network, data.tokens, column, known=known, edits=held)
+                        edited = trace_hooks(network, data.tokens, column, known=known, edits=held)
                         drop = clean_margin - margin(edited["logits"], true)
                         hits = int((edited["logits"].argmax(dim=1) == true).sum())
                         low, high = clopper_pearson(hits, len(true))
@@ -127,7 +126,7 @@ def swap_routes(
     routes = {"keys": ("k",), "values": ("v",), "keys and values": ("k", "v")}
     known = upstream(base, "q")
     return {
-        name: trace_column(network, tokens, column, known=known, edits=hold(source, *sites))[
+        name: trace_hooks(network, tokens, column, known=known, edits=hold(source, *sites))[
             "logits"
         ]
         for name, sites in routes.items()

@@ -1,10 +1,10 @@
 """Where is the carry, and does the model use it?
 
-Method: attention by digit role with baselines (interp.probe_attention, probe_edges), linear probes
-with floors (probe_linear), interchanges between inputs that differ only in carry_in (probe_causal),
-wrong prefixes (probe_prefix), and a verdict computed from their tables (probe_verdict). Activations
-come from a float64 pass over single answer columns that is checked, in every run, hook by hook
-against the TransformerLens wrapper (interp.hooked).
+Method: attention by digit role with baselines (`attention`, `edges`), linear probes with floors
+(`linear`), interchanges between inputs that differ only in carry_in (`causal`), wrong prefixes
+(`prefix`), and a verdict computed from their tables (`verdict`). Activations come from a float64
+pass over single answer columns that is checked, in every run, hook by hook against the
+TransformerLens wrapper (interp.hooked).
 
     python -m interp.carry_probe 262p
     python -m interp.carry_probe 262p --full
@@ -12,7 +12,6 @@ against the TransformerLens wrapper (interp.hooked).
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,28 +23,28 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional
 
-from interp.output import save_figure
-from interp.probe_attention import (
+from interp.anatomy import HOOKS, Network, at_query, network_of, trace_hooks
+from interp.carry_probe.attention import (
     attention_by_role,
     pattern_baselines,
     score_table,
     with_random_init,
 )
-from interp.probe_causal import interchange, sites_after_attention, split_by_reader, steer
-from interp.probe_config import Config
-from interp.probe_data import carry_pairs, probe_inputs
-from interp.probe_edges import cut_edges
-from interp.probe_linear import Sweep, finish_probes, start_probes
-from interp.probe_plots import draw, draw_one, stems
-from interp.probe_prefix import compare_rivals, response_curve, wrong_prefixes
-from interp.probe_result import Result, save
-from interp.probe_trace import HOOKS, Network, at_query, network_of, trace_column
-from interp.probe_verdict import verdict
+from interp.carry_probe.causal import interchange, sites_after_attention, split_by_reader, steer
+from interp.carry_probe.config import Config
+from interp.carry_probe.data import carry_pairs, probe_inputs
+from interp.carry_probe.edges import cut_edges
+from interp.carry_probe.linear import Sweep, finish_probes, start_probes
+from interp.carry_probe.plots import draw, draw_one, stems
+from interp.carry_probe.prefix import compare_rivals, response_curve, wrong_prefixes
+from interp.carry_probe.result import Result, save
+from interp.carry_probe.verdict import verdict
+from interp.output import save_figure
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.errors import InputError
 from model.factored import init_params
+from model.shell import console, progress_console, run_command
 from model.task import carry_stratified_pairs, query_position, uniform_pairs
 from model.threads import limit_threads
 
@@ -156,7 +155,7 @@ def wrapper_difference(
     readers = {low: factors_of(model, matrix)[-1] for matrix, (low, _) in BOTTLENECKS.items()}
     largest = 0.0
     for column in columns:
-        trace = trace_column(network, data.tokens, column)
+        trace = trace_hooks(network, data.tokens, column)
         query = query_position(column)
         for site in network.sites():
             theirs = cache[HOOKS[site]]
@@ -295,7 +294,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.carry_probe",
         example="python -m interp.carry_probe 262p --full",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,8 +22,9 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from interp.probe_data import OF_THE_COLUMN_BELOW, ProbeInputs, split_by_context
-from interp.probe_fit import (
+from interp.anatomy import HOOKS, Network, at_query, trace_hooks
+from interp.carry_probe.data import OF_THE_COLUMN_BELOW, ProbeInputs, split_by_context
+from interp.carry_probe.fit import (
     Score,
     best_guess,
     holm,
@@ -33,7 +34,6 @@ from interp.probe_fit import (
     score_shared,
     whiten,
 )
-from interp.probe_trace import HOOKS, Network, at_query, trace_column
 from model.threads import limit_threads
 
 Kind = Literal["global", "conditional", "shared"]
@@ -207,7 +207,7 @@ class _Spans:
     def __init__(
         self, network: Network, inputs: ProbeInputs, column: int, train: np.ndarray
     ) -> None:
-        self._trace = trace_column(network, inputs.tokens, column)
+        self._trace = trace_hooks(network, inputs.tokens, column)
         self._train = train
         self._representative: dict[str, str] = {}
         self.whitened: dict[str, np.ndarray] = {}

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from interp.anatomy import ROLES
+from interp.carry_probe.config import MAIN_SITES
+from interp.carry_probe.data import FEATURES
+from interp.carry_probe.plots_attention import draw_scores, role_label
+from interp.carry_probe.plots_causal import draw_causal, draw_prefixes
+from interp.carry_probe.result import Result
 from interp.output import TWO_COLUMNS, paper_style
-from interp.probe_config import MAIN_SITES
-from interp.probe_data import FEATURES
-from interp.probe_plots_attention import draw_scores, role_label
-from interp.probe_plots_causal import draw_causal, draw_prefixes
-from interp.probe_result import Result
-from interp.roles import ROLES
 from model.task import N_DIGITS
 
 KIND_LABELS = {

@@ -7,10 +7,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interp.anatomy import ROLES
+from interp.carry_probe.edges import CUTS, NORMS
+from interp.carry_probe.result import Result
 from interp.output import TWO_COLUMNS
-from interp.probe_edges import CUTS, NORMS
-from interp.probe_result import Result
-from interp.roles import ROLES
 from model.task import N_PROMPT, PLUS
 
 _BELOW = str.maketrans("0123456789", "".join(chr(0x2080 + digit) for digit in range(10)))
@@ -31,7 +31,7 @@ def draw_scores(result: Result) -> Figure:
 
 
 def score_map(axes: Axes, scores: np.ndarray) -> None:
-    """Draw the exact score table (`interp.probe_attention.score_table`) as one image."""
+    """Draw the exact score table (`interp.carry_probe.attention.score_table`) as one image."""
     table, columns, edges = _score_image(scores)
     limit = float(np.nanquantile(np.abs(table), 0.99))
     image = axes.imshow(

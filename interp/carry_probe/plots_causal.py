@@ -7,9 +7,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interp.carry_probe.prefix import RIVALS
+from interp.carry_probe.result import Result
 from interp.output import TWO_COLUMNS
-from interp.probe_prefix import RIVALS
-from interp.probe_result import Result
 
 RIVAL_LABELS = {
     "flat": "operands alone",

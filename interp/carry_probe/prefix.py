@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp.probe_data import ProbeInputs
-from interp.probe_trace import Network, trace_column
+from interp.anatomy import Network, trace_hooks
+from interp.carry_probe.data import ProbeInputs
 from model.task import query_position
 
 RIVALS = ("flat", "fed", "step", "linear", "ramp", "lookup")
@@ -48,7 +48,7 @@ def wrong_prefixes(network: Network, data: ProbeInputs, columns: Sequence[int]) 
         for fed in range(10):
             tokens = data.tokens.clone()
             tokens[:, query_position(column)] = fed
-            logits = trace_column(network, tokens, column)["logits"]
+            logits = trace_hooks(network, tokens, column)["logits"]
             response = logits.gather(1, (digit[:, None] + 1) % 10) - logits.gather(
                 1, digit[:, None]
             )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interp.carry_probe.verdict import Statement
 from interp.output import save_json, save_table
-from interp.probe_verdict import Statement
-from model.atomic import write_atomic
 from model.errors import InputError
+from model.shell import write_atomic
 
 SUMMARY, SCORES = "result.json", "scores.npz"
 
@@ -26,7 +26,7 @@ class Result:
         name: The checkpoint's name.
         settings: The configuration as plain data.
         tables: Tidy tables by name.
-        scores: The exact score table, see `interp.probe_attention.score_table`.
+        scores: The exact score table, see `interp.carry_probe.attention.score_table`.
         wrapper_difference: Largest relative difference of any hook from the wrapper's; None if
             they were not compared.
         statements: The verdict.

@@ -1,7 +1,7 @@
 """What the carry probe found, in sentences computed from its tables.
 
-Each statement says for which columns its criterion is met (interp.probe_criteria), with the number
-and its controls; nothing is said that the tables of the run do not hold.
+Each statement says for which columns its criterion is met (`criteria`), with the number and its
+controls; nothing is said that the tables of the run do not hold.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from interp.probe_criteria import (
+from interp.carry_probe.criteria import (
     ACCOUNTS,
     CORRECT,
     IN_PART,

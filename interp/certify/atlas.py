@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp.certificate import Certificate
-from interp.certify_cells import (
+from interp.certify.cells import (
     ALL,
     ANSWER,
     CARRY,
@@ -23,9 +22,10 @@ from interp.certify_cells import (
     SUM,
     members,
 )
-from interp.certify_count import TOTAL, cell_masses
-from interp.certify_search import Tree
-from interp.certify_verdicts import RIGHT, WRONG
+from interp.certify.certificate import Certificate
+from interp.certify.count import TOTAL, cell_masses
+from interp.certify.search import Tree
+from interp.certify.verdicts import RIGHT, WRONG
 from model.adder import Adder
 from model.decode import decode_exactly
 from model.task import N_ANSWER, N_DIGITS, encode

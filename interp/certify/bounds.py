@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf
 
-from interp.certify_rounding import LIBRARY_ULPS, Roundoff, centring_error, linear, numpy_params
+from interp.certify.rounding import LIBRARY_ULPS, Roundoff, centring_error, linear, numpy_params
 from model.adder import Adder
 from model.config import VOCAB_SIZE
 from model.factored import factor_names

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp.certify_count import TOTAL, build_automaton, count_avoiding
-from interp.certify_search import Tree, search_column
-from interp.certify_verdicts import UNDECIDED, WRONG
+from interp.certify.count import TOTAL, build_automaton, count_avoiding
+from interp.certify.search import Tree, search_column
+from interp.certify.verdicts import UNDECIDED, WRONG
 from model.adder import Adder
 from model.checkpoint import weights_sha256
 from model.errors import InputError

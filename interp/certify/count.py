@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.certify_cells import ALL, CARRY_IN, CARRY_OUT, N_CLASSES, N_OPTIONS, OPTION, members
+from interp.certify.cells import ALL, CARRY_IN, CARRY_OUT, N_CLASSES, N_OPTIONS, OPTION, members
 from model.task import N_DIGITS
 
 TOTAL = 10 ** (2 * N_DIGITS)

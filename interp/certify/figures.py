@@ -6,10 +6,10 @@ import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from interp.certificate import Certificate
-from interp.certify_cells import CARRY_IN, DIGIT_A, DIGIT_B, PAIR, SINGLE, base_cells
-from interp.certify_count import TOTAL, cell_masses
-from interp.certify_verdicts import UNDECIDED, WRONG
+from interp.certify.cells import CARRY_IN, DIGIT_A, DIGIT_B, PAIR, SINGLE, base_cells
+from interp.certify.certificate import Certificate
+from interp.certify.count import TOTAL, cell_masses
+from interp.certify.verdicts import UNDECIDED, WRONG
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
 from model.task import N_ANSWER, N_DIGITS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.certificate import Certificate
-from model.atomic import write_atomic
+from interp.certify.certificate import Certificate
+from model.shell import write_atomic
 
 FORMAT = "carrylens certificate 1"
 COUNTS = ("real", "float32", "real_with_end", "float32_with_end")

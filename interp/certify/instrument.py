@@ -8,7 +8,6 @@ undecided) cell are counted exactly. Method, bounds and file format: docs/certif
 second program is python -m interp.check_certificate.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,16 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional
 
-from interp.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
-from interp.certificate_file import CLAIMS, COUNTS, write_certificate
-from interp.certify_atlas import build_atlas
-from interp.certify_count import TOTAL, cell_masses
-from interp.certify_figures import plot_atlas, tabulate_contexts
-from interp.certify_verdicts import RIGHT, UNDECIDED, WRONG
+from interp.certify.atlas import build_atlas
+from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.count import TOTAL, cell_masses
+from interp.certify.figures import plot_atlas, tabulate_contexts
+from interp.certify.file import CLAIMS, COUNTS, write_certificate
+from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
+from model.shell import console, progress_console, run_command
 from model.task import N_TARGET
 
 
@@ -200,7 +199,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.certify",
         example="python -m interp.certify 262p",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

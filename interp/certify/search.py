@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.certify_bounds import HUGE, Box, Head
-from interp.certify_cells import (
+from interp.certify.bounds import HUGE, Box, Head
+from interp.certify.cells import (
     base_cells,
     children_count,
     children_of,
     query_tokens,
     split_cells,
 )
-from interp.certify_count import cell_masses
-from interp.certify_rounding import source_errors
-from interp.certify_sources import Hull, build_hull
-from interp.certify_verdicts import (
+from interp.certify.count import cell_masses
+from interp.certify.rounding import source_errors
+from interp.certify.sources import Hull, build_hull
+from interp.certify.verdicts import (
     FLOAT32,
     OWN_SHARE,
     UNDECIDED,

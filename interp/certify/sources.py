@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.certify_cells import (
+from interp.certify.cells import (
     ANSWER,
     DIGIT_A,
     DIGIT_B,
     N_CLASSES,
     members,
 )
-from interp.certify_rounding import Roundoff, SourceErrors, score_errors
+from interp.certify.rounding import Roundoff, SourceErrors, score_errors
 from model.task import (
     EQUALS,
     N_DIGITS,

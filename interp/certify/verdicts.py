@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from interp.certify_bounds import HUGE, Box, Head, Margins
-from interp.certify_rounding import Roundoff
-from interp.certify_sources import OWN_FACTOR
+from interp.certify.bounds import HUGE, Box, Head, Margins
+from interp.certify.rounding import Roundoff
+from interp.certify.sources import OWN_FACTOR
 
 FLOAT32 = Roundoff(2.0**-24)
 REAL = Roundoff(OWN_FACTOR * 2.0**-53)

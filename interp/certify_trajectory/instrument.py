@@ -5,7 +5,6 @@ each beside it. Sampling cannot see below one error in the sample; the certified
 it is wide where attention is not local yet.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,13 @@ from matplotlib.figure import Figure
 from rich.progress import track
 from tyro.conf import Positional
 
-from interp.certificate import CertifyConfig, certify
-from interp.certify_figures import plot_trajectory
+from interp.certify import CertifyConfig, certify, plot_trajectory
 from interp.output import save_figure, save_table
 from model.checkpoint import load, trajectory_steps
-from model.cli import console, progress_console, run_command
 from model.decode import count_errors
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.shell import console, progress_console, run_command
 from model.task import uniform_pairs
 
 
@@ -141,7 +139,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.certify_trajectory",
         example="python -m interp.certify_trajectory 262p",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

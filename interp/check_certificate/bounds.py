@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.check_cells import LEFT, RIGHT, TOTAL, Sets
+from interp.check_certificate.cells import LEFT, RIGHT, TOTAL, Sets
 
 U32 = 2.0**-24
 OWN = 8 * 2.0**-53 / U32

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from interp.check_bounds import Checker
-from interp.check_cells import Cell, Sets, count_outside, holds_pair, rebuild
+from interp.check_certificate.bounds import Checker
+from interp.check_certificate.cells import Cell, Sets, count_outside, holds_pair, rebuild
 
 FORMAT = "carrylens certificate 1"
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
 NAMES = ("right", "wrong", "undecided")
 
 
@@ -300,7 +300,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{name:18} {count['lower']} <= right pairs <= {count['upper']}")
     print(f"the certificate holds ({time.perf_counter() - started:.1f} s)")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

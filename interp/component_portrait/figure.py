@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from interp.component_portrait.portrait import Result
 from interp.output import TWO_COLUMNS, paper_style
-from interp.portrait import Result
 from model.task import N_DIGITS, N_INPUT, TOKENS, a_position, b_position
 
 N_SEEN = 12

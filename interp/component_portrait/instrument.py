@@ -13,7 +13,6 @@ set to its mean.
     python -m interp.component_portrait 311p --matrix W_OV --component 1
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,20 +24,32 @@ from jaxtyping import Float
 from torch import Tensor
 from tyro.conf import Positional
 
-from interp.ablation_kinds import ablate
-from interp.ablation_metrics import answer, measure, tabulate_measured
-from interp.ablation_positions import Kind
-from interp.ablation_world import Sizes, World, build_world, cut
-from interp.clean_run import FIRST, N_CLASSES, attend, normed_sources
-from interp.components import Component
+from interp.anatomy import FIRST, N_CLASSES, ROLES, Component, attend, normed_sources, role_index
+from interp.component_portrait.figure import plot
+from interp.component_portrait.portrait import (
+    Result,
+    class_fit,
+    describe,
+    directions,
+    linear_fit,
+    variance_shares,
+)
 from interp.output import save_figure, save_json, save_table
-from interp.portrait import Result, class_fit, describe, directions, linear_fit, variance_shares
-from interp.portrait_figure import plot
-from interp.roles import ROLES, role_index
+from interp.rank_ablation import (
+    Kind,
+    Sizes,
+    World,
+    ablate,
+    answer,
+    build_world,
+    cut,
+    measure,
+    tabulate_measured,
+)
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command
 from model.tables import tabulate
 from model.task import N_ANSWER, N_DIGITS, N_INPUT, TOKENS, carries, digits
 
@@ -234,7 +245,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.component_portrait",
         example="python -m interp.component_portrait 311p --matrix W_OV --component 1",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.components import Component
+from interp.anatomy import Component
 from model.task import N_DIGITS
 
 

@@ -13,7 +13,6 @@ log-probabilities is given as well.
     python -m interp.effective_params 262p
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +30,11 @@ from interp.gauge import factor_groups, norm_readers
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json
 from model.adder import Adder, forward
 from model.checkpoint import read_checkpoint
-from model.cli import console, run_command
 from model.config import ModelConfig, qkv_names
 from model.dense import compose
 from model.errors import InputError
 from model.factored import Params, factor_names
+from model.shell import console, run_command
 from model.task import encode, query_position, uniform_pairs
 
 SMALL = 1e-6
@@ -236,7 +235,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.effective_params",
         example="python -m interp.effective_params 262p",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,10 +2,8 @@
 
 import pandas as pd
 
-from interp.certificate import Certificate, certify
-from interp.certify_atlas import build_atlas
-from interp.certify_count import TOTAL
-from interp.diff_result import records
+from interp.certify import TOTAL, Certificate, build_atlas, certify
+from interp.failure_diff.result import records
 from model.adder import Adder
 
 

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.column_trace import Trace, logit_gap, trace_column
-from interp.diff_columns import Focus
-from interp.roles import role_of
+from interp.anatomy import Trace, logit_gap, role_of, trace_column
+from interp.failure_diff.columns import Focus
 from model.dense import Dense
 from model.task import TOKENS, query_position
 

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 
-from interp.diff_columns import Focus, is_carry_error
-from interp.diff_result import records
+from interp.failure_diff.columns import Focus, is_carry_error
+from interp.failure_diff.result import records
 from model.task import N_ANSWER, N_DIGITS, TOKENS, a_position, b_position, query_position
 
 STATE_COLOURS = {"kill": "#e9e9e9", "propagate": "#bfe3f2", "generate": "#ffd9a0"}
@@ -30,7 +30,7 @@ class Flow:
 
     Attributes:
         title: Above the diagram.
-        columns: The sum's column table (interp.diff_columns).
+        columns: The sum's column table (interp.failure_diff.columns).
         pattern: Attention of the 12 answer columns over the 33 positions.
         changed: Digits that differ from the other diagram's, as (operand, column).
     """

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.column_trace import trace_column
+from interp.anatomy import trace_column
 from model.dense import Dense
 from model.task import (
     N_ANSWER,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.local_context import carry_share, context_of, context_pairs, context_share
+from interp.anatomy import carry_share, context_of, context_pairs, context_share
 from model.decode import Network, decode
 from model.intervals import clopper_pearson
 from model.tables import Tables, column_logits

@@ -9,9 +9,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.column_trace import logit_gap, trace_column
-from interp.diff_columns import Focus
-from interp.local_context import context_of, context_pairs, pairs_with_carry, set_digit
+from interp.anatomy import (
+    context_of,
+    context_pairs,
+    logit_gap,
+    pairs_with_carry,
+    set_digit,
+    trace_column,
+)
+from interp.failure_diff.columns import Focus
 from model.decode import decode
 from model.dense import Dense
 from model.task import (

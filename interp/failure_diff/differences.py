@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.column_trace import Trace, trace_column
-from interp.roles import ROLES, role_index
+from interp.anatomy import ROLES, Trace, role_index, trace_column
 from model.dense import Dense
 from model.task import TOKENS, query_position
 

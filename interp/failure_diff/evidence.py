@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.column_trace import logit_gap, trace_column
-from interp.diff_columns import Focus
+from interp.anatomy import logit_gap, trace_column
+from interp.failure_diff.columns import Focus
 from model.dense import Dense
 from model.task import (
     N_DIGITS,

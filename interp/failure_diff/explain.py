@@ -3,9 +3,9 @@
 from fractions import Fraction
 from typing import Any
 
-from interp.diff_atlas import describe_atlas
-from interp.diff_columns import Focus, column_sum_text, is_carry_error
-from interp.diff_result import Result, records
+from interp.failure_diff.atlas import describe_atlas
+from interp.failure_diff.columns import Focus, column_sum_text, is_carry_error
+from interp.failure_diff.result import Result, records
 from model.task import N_DIGITS, TOKENS
 
 _NO_MOVE = 0.005

@@ -6,11 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from interp.carry_flow import INK, WRONG, Flow, draw_flow, legend_handles, mistaken_carry
-from interp.diff_patching import DIRECTIONS, WHOLE_SITES
-from interp.diff_result import Result, records
+from interp.anatomy import ROLES
+from interp.failure_diff.carry_flow import (
+    INK,
+    WRONG,
+    Flow,
+    draw_flow,
+    legend_handles,
+    mistaken_carry,
+)
+from interp.failure_diff.patching import DIRECTIONS, WHOLE_SITES
+from interp.failure_diff.result import Result, records
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
-from interp.roles import ROLES
 from model.task import N_ANSWER, N_DIGITS
 
 _SITE_LABELS = {

@@ -14,7 +14,6 @@ where else the model fails.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,11 @@ import tyro
 from matplotlib.figure import Figure
 from tyro.conf import Positional
 
-from interp.column_trace import trace_column
-from interp.diff_atlas import atlas_tables
-from interp.diff_attribution import attribute_gap, attribute_units, lens_table
-from interp.diff_columns import Focus, column_table, find_focus, greedy_sum, is_carry_error
-from interp.diff_controls import (
+from interp.anatomy import context_of, context_share, trace_column
+from interp.failure_diff.atlas import atlas_tables
+from interp.failure_diff.attribution import attribute_gap, attribute_units, lens_table
+from interp.failure_diff.columns import Focus, column_table, find_focus, greedy_sum, is_carry_error
+from interp.failure_diff.controls import (
     Control,
     carry_reference_table,
     chain_table,
@@ -42,21 +41,20 @@ from interp.diff_controls import (
     single_digit_edits,
     two_digit_edits,
 )
-from interp.diff_differences import difference_table
-from interp.diff_evidence import CarryScale, carry_scale, column_shapley
-from interp.diff_explain import explain
-from interp.diff_figures import plot_carry_flow, plot_margins, plot_patching
-from interp.diff_patching import average_patching, minimal_sets, patch_table
-from interp.diff_report import print_result, print_search
-from interp.diff_result import HowOften, Result, records, save_result
-from interp.failure_search import SearchConfig, SearchResult, search
-from interp.local_context import context_of, context_share
+from interp.failure_diff.differences import difference_table
+from interp.failure_diff.error_search import SearchConfig, SearchResult, search
+from interp.failure_diff.evidence import CarryScale, carry_scale, column_shapley
+from interp.failure_diff.explain import explain
+from interp.failure_diff.figures import plot_carry_flow, plot_margins, plot_patching
+from interp.failure_diff.patching import average_patching, minimal_sets, patch_table
+from interp.failure_diff.report import print_result, print_search
+from interp.failure_diff.result import HowOften, Result, records, save_result
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.dense import Dense, dense
 from model.intervals import clopper_pearson
+from model.shell import console, progress_console, run_command
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
 DEFAULT_A, DEFAULT_B = HARD_CASES["published failing case"]
@@ -310,7 +308,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.failure_diff",
         example="python -m interp.failure_diff 311p 9304630660 8594408863",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

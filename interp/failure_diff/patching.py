@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.column_trace import SOURCE_SITES, Trace, logit_gap, trace_column
-from interp.diff_columns import Focus
-from interp.roles import ROLES, role_index
+from interp.anatomy import ROLES, SOURCE_SITES, Trace, logit_gap, role_index, trace_column
+from interp.failure_diff.columns import Focus
 from model.dense import Dense
 from model.task import TOKENS, query_position
 
@@ -37,7 +36,7 @@ class Patch:
     """One activation, or a part of one: a site and an element of it.
 
     Attributes:
-        site: A site of `interp.column_trace`.
+        site: A site of `interp.anatomy.column_trace`.
         element: A role of source positions, "unit u" of the feed-forward layer, or "all".
     """
 

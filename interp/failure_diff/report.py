@@ -3,9 +3,9 @@
 from rich import box
 from rich.table import Table
 
-from interp.diff_result import Result, records
-from interp.failure_search import SearchResult
-from model.cli import console
+from interp.failure_diff.error_search import SearchResult
+from interp.failure_diff.result import Result, records
+from model.shell import console
 from model.task import N_DIGITS
 
 _STATES = {"kill": "kill", "propagate": "prop", "generate": "gen", "-": ""}

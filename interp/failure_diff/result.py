@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.diff_columns import Focus
-from interp.diff_controls import Control
-from interp.diff_evidence import CarryScale
+from interp.failure_diff.columns import Focus
+from interp.failure_diff.controls import Control
+from interp.failure_diff.evidence import CarryScale
 from interp.output import save_json, save_table
-from model.atomic import write_atomic
 from model.errors import InputError
+from model.shell import write_atomic
 
 SUMMARY, WHY = "result.json", "why.txt"
 

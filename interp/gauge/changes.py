@@ -11,7 +11,6 @@ matrices that read them. A balanced checkpoint is the same function with A^T A =
     python -m interp.gauge CHECKPOINT --out FOLDER
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from tyro.conf import Positional
 
 from model.adder import Adder
 from model.checkpoint import read_checkpoint, save
-from model.cli import console, run_command
 from model.config import ModelConfig, qkv_names
 from model.decode import teacher_forced
 from model.factored import Params, factor_names
+from model.shell import console, run_command
 from model.task import uniform_pairs
 
 
@@ -171,7 +170,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.gauge",
         example="python -m interp.gauge 311p --out out/balanced/311p",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from interp.ablation_metrics import select
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
+from interp.rank_ablation.metrics import select
 
 PER_ROW = 4
 

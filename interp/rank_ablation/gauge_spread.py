@@ -13,11 +13,10 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from interp.ablation_kinds import Setting
-from interp.ablation_world import World, cut
-from interp.clean_run import clean_run
-from interp.components import CANONICAL, Basis, fold, without
+from interp.anatomy import CANONICAL, Basis, clean_run, fold, without
 from interp.gauge import random_gauge
+from interp.rank_ablation.kinds import Setting
+from interp.rank_ablation.world import World, cut
 from model.adder import Adder
 from model.decode import decode
 from model.dense import dense

@@ -2,11 +2,11 @@
 
 Question: which components of which matrix does the network need, for what, and which only training?
 
-Method: every matrix is cut in a basis that no change of gauge moves (interp.components), parts are
-replaced (interp.ablation_kinds) singly, as the last ones of a basis (truncation), in all subsets
-and in pairs across matrices, and every metric (interp.ablation_metrics) stands beside its null:
-random terms of the same Frobenius norm. With the basis "raw" a test over random gauges
-(interp.gauge_spread) shows what that basis is worth.
+Method: every matrix is cut in a basis that no change of gauge moves (interp.anatomy), parts are
+replaced (`kinds`) singly, as the last ones of a basis (truncation), in all subsets and in pairs
+across matrices, and every metric (`metrics`) stands beside its null: random terms of the same
+Frobenius norm. With the basis "raw" a test over random gauges (`gauge_spread`) shows what that
+basis is worth.
 
     python -m interp.rank_ablation 262p
     python -m interp.rank_ablation 311p --matrix W_O W_OV --basis svd data --pairs --subsets
@@ -18,7 +18,6 @@ An interrupted sweep goes on where it stopped: finished jobs lie in the output f
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,20 +29,19 @@ import tyro
 from rich.progress import Progress
 from tyro.conf import Positional
 
-from interp.ablation_figures import plot
-from interp.ablation_kinds import NormMode
-from interp.ablation_metrics import Metric
-from interp.ablation_positions import Kind
-from interp.ablation_sweep import Job, plan, run_job
-from interp.ablation_tables import print_ablations, print_gauges
-from interp.ablation_world import Sizes, World, build_world, smaller
-from interp.gauge_spread import gauge_spread
 from interp.output import save_figure, save_json, save_table
+from interp.rank_ablation.figures import plot
+from interp.rank_ablation.gauge_spread import gauge_spread
+from interp.rank_ablation.kinds import NormMode
+from interp.rank_ablation.metrics import Metric
+from interp.rank_ablation.positions import Kind
+from interp.rank_ablation.sweep import Job, plan, run_job
+from interp.rank_ablation.tables import print_ablations, print_gauges
+from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import Checkpoint, read_checkpoint, weights_sha256
-from model.cli import console, progress_console, run_command
 from model.errors import InputError
+from model.shell import console, progress_console, run_command, write_atomic
 
 Matrix = Literal[
     "W_pos",
@@ -262,7 +260,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.rank_ablation",
         example="python -m interp.rank_ablation 262p --matrix W_O W_OV --pairs",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

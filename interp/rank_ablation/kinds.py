@@ -7,8 +7,8 @@ random sum has there? A part that matters should matter to at least two of them.
 
 Method: W = rest + term, and the term's contribution is replaced where it arises: on queries, keys
 and values for what reads the sources, on the stream of each answer column for what comes later.
-W_pos does not vary over sums and has its own kinds (interp.ablation_positions). Means, classes and
-donors come from reference sums of the intact network under the true digits.
+W_pos does not vary over sums and has its own kinds (`positions`). Means, classes and donors come
+from reference sums of the intact network under the true digits.
 
 A "frozen" norm keeps the scale that the intact network has on the same sum.
 """
@@ -22,17 +22,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.ablation_kernel import Keyed, no_change
-from interp.ablation_positions import POSITION_DRAWS, Kind, replace_positions
-from interp.clean_run import (
+from interp.anatomy import (
     FIRST,
     CleanRun,
+    Component,
     attend,
     class_means,
+    matrices,
     normed_sources,
     position_means,
+    without,
 )
-from interp.components import Component, matrices, without
+from interp.rank_ablation.kernel import Keyed, no_change
+from interp.rank_ablation.positions import POSITION_DRAWS, Kind, replace_positions
 from model.dense import Dense
 from model.tables import Tables, tabulate
 from model.task import N_INPUT, N_TARGET

@@ -23,8 +23,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import beta
 from torch import Tensor
 
-from interp.ablation_kernel import decode_keyed, no_change
-from interp.ablation_kinds import Ablation, Setting
+from interp.rank_ablation.kernel import decode_keyed, no_change
+from interp.rank_ablation.kinds import Ablation, Setting
 from model.decode import Decoded, decode, teacher_forced
 from model.task import (
     N_ANSWER,

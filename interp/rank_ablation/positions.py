@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.clean_run import FIRST, class_means, normed_sources
-from interp.components import Component, with_matrices
+from interp.anatomy import FIRST, Component, class_means, normed_sources, with_matrices
 from model.dense import Dense
 from model.tables import Tables, tabulate
 from model.task import N_DIGITS, N_INPUT, N_PROMPT

@@ -8,7 +8,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from interp.components import Component, causal_edges
+from interp.anatomy import Component, causal_edges
 
 
 def random_term(component: Component, generator: torch.Generator) -> Component:

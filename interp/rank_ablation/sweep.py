@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp.ablation_kinds import Ablation, NormMode, ablate, ablate_set
-from interp.ablation_metrics import answer, measure, tabulate_measured
-from interp.ablation_positions import Kind
-from interp.ablation_world import World, cut
-from interp.components import Basis, Component, join, overlap
-from interp.random_terms import random_term
+from interp.anatomy import Basis, Component, join, overlap
+from interp.rank_ablation.kinds import Ablation, NormMode, ablate, ablate_set
+from interp.rank_ablation.metrics import answer, measure, tabulate_measured
+from interp.rank_ablation.positions import Kind
+from interp.rank_ablation.random_terms import random_term
+from interp.rank_ablation.world import World, cut
 
 Scope = Literal["intact", "single", "truncation", "subset", "pair"]
 

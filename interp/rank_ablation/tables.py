@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.table import Table
 
-from interp.ablation_metrics import select
-from model.cli import console
+from interp.rank_ablation.metrics import select
+from model.shell import console
 
 
 def print_ablations(ablations: pd.DataFrame, metrics: Sequence[str]) -> None:

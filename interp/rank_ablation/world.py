@@ -6,26 +6,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.ablation_kinds import Setting
-from interp.ablation_metrics import Cases, make_cases
-from interp.clean_run import (
-    CleanRun,
-    clean_run,
-    covariance,
-    query_covariance,
-    source_covariance,
-)
-from interp.components import (
+from interp.anatomy import (
     RANK_MATRICES,
     UNIT_MATRICES,
     Basis,
+    CleanRun,
     Component,
+    clean_run,
+    covariance,
     decompose,
     fold,
     matrices,
+    query_covariance,
     raw_components,
+    source_covariance,
     unit_components,
 )
+from interp.rank_ablation.kinds import Setting
+from interp.rank_ablation.metrics import Cases, make_cases
 from model.adder import Adder
 from model.dense import Dense, dense
 from model.task import N_INPUT, Pairs, carry_stratified_pairs, uniform_pairs

@@ -15,7 +15,6 @@ keeps most digits.
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,17 +30,16 @@ from rich.progress import Progress
 from torch import Tensor
 from tyro.conf import Positional
 
-from interp.clean_run import CleanRun, clean_run
-from interp.components import fold
+from interp.anatomy import CleanRun, clean_run, fold
 from interp.gauge import factor_groups
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json, save_table
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.cli import console, progress_console, run_command
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.shell import console, progress_console, run_command
 from model.task import N_INPUT, Pairs, uniform_pairs
 
 RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
@@ -279,7 +277,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m interp.truncation",
         example="python -m interp.truncation 311p --n 100000",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,14 +5,13 @@ code and loops behind; llvmlite compiles that for the processor at hand in about
 no compiler on the machine, and a loop over the coordinates of the residual stream is unrolled by
 simply being a Python loop. The arithmetic is float32, fused where the processor can.
 
-`model.lane_writer` has loops, memory and single instructions; here are functions, tables and
+`model.lanes.writer` has loops, memory and single instructions; here are functions, tables and
 transposes.
 """
 
 from llvmlite import ir
 
-from model.lane_writer import LaneWriter
-from model.lanes import (
+from model.lanes.values import (
     F32,
     HALF,
     HALF_FLOATS,
@@ -25,6 +24,7 @@ from model.lanes import (
     Lane,
     Memory,
 )
+from model.lanes.writer import LaneWriter
 
 EXP2 = (0.0013276472, 0.0096755413, 0.0555071327, 0.2402211972, 0.6931469671, 1.0000000717)
 """Minimax polynomial of 2**r for |r| <= 1/2, highest power first: 7.5e-8 relative."""

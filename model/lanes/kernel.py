@@ -1,4 +1,4 @@
-"""Kernels written with `model.lane_code`, compiled by llvmlite for the processor at hand."""
+"""Kernels written with `model.lanes.code`, compiled by llvmlite for the processor at hand."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -7,8 +7,8 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 
-from model.lane_code import Code
-from model.lanes import Vectors
+from model.lanes.code import Code
+from model.lanes.values import Vectors
 
 
 @cache

@@ -1,6 +1,6 @@
 """Values of a small staged language for SIMD kernels: 16 lanes each, and memory that holds them.
 
-`model.lane_writer` writes the function that they belong to.
+`model.lanes.writer` writes the function that they belong to.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from llvmlite import ir
 
 if TYPE_CHECKING:
-    from model.lane_writer import LaneWriter
+    from model.lanes.writer import LaneWriter
 
 LANES = 16
 HALF = LANES // 2

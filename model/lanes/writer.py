@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from model.lanes import (
+from model.lanes.values import (
     F32,
     HALF,
     HALF_FLOATS,

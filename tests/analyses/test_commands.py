@@ -8,12 +8,12 @@ import pytest
 from analyses import commands
 from analyses.commands import COMMANDS, describe_certificate, main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_python_m_has_a_subcommand() -> None:
     modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
         for package in ("model", "train", "interp", "analyses")
         for path in (ROOT / package).rglob("*.py")
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
@@ -43,14 +43,18 @@ def test_subcommands_are_the_modules_own_main(monkeypatch) -> None:
             seen.append(argv)
             return 7
 
-    def imported(name: str) -> type[Module]:
-        seen.append(name)
-        return Module
+    class Imports:
+        @staticmethod
+        def import_module(name: str) -> type[Module]:
+            seen.append(name)
+            return Module
 
-    monkeypatch.setattr(commands.importlib, "import_module", imported)
+    entries = {module: commands.entry(module) for module, _ in COMMANDS.values()}
+    monkeypatch.setattr(commands, "entry", entries.__getitem__)
+    monkeypatch.setattr(commands, "importlib", Imports)
     for name, (module, _) in COMMANDS.items():
         assert main([name, "262p", "--x"]) == 7
-        assert seen[-2:] == [module, ["262p", "--x"]]
+        assert seen[-2:] == [entries[module], ["262p", "--x"]]
 
 
 def test_a_real_subcommand_runs(capsys) -> None:

@@ -28,8 +28,8 @@ from model.config import PRESETS
 from model.errors import InputError
 from model.factored import init_params
 from model.predict import main as predict
+from tests.model.test_published import published
 from tests.support import some_tokens
-from tests.test_published import published
 
 
 def small_model(seed: int = 0) -> Adder:

@@ -7,8 +7,8 @@ import torch
 from model.config import PRESETS, QKV_FACTORS, ModelConfig
 from model.errors import InputError
 from model.factored import init_params
-from model.lane_code import Code
-from model.lanes import F32, Vectors
+from model.lanes.code import Code
+from model.lanes.values import F32, Vectors
 from train.config import TrainConfig
 from train.engine import (
     FusedEngine,
@@ -21,7 +21,7 @@ from train.engine import (
     state_from,
     unflatten,
 )
-from train.fused_step import StepWriter
+from train.fused.step import StepWriter
 from train.schedule import schedule
 
 SMALL = TrainConfig(

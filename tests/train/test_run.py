@@ -77,7 +77,7 @@ def test_resuming_continues_bit_for_bit(tmp_path, monkeypatch) -> None:
 def test_a_killed_process_resumes(tmp_path) -> None:
     arguments = ["--preset", "262p", "--seed", "4", "--steps", "300000", "--batch", "32"]
     command = [sys.executable, "-m", "train", *arguments, "--out", str(tmp_path / "run")]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
     state = tmp_path / "run" / STATE
     for _ in range(1200):

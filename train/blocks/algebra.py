@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from train.block_layout import BlockLayout, Target
+from train.blocks.layout import BlockLayout, Target
 
 F = np.float32
 

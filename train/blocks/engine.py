@@ -18,10 +18,10 @@ import numpy as np
 from model.config import ModelConfig
 from model.errors import InputError
 from model.task import N_INPUT
-from train import one_thread
 from train.batches import seed_key
-from train.block_layout import BlockLayout, Target
-from train.block_step import build_block_step
+from train.blocks import one_thread
+from train.blocks.layout import BlockLayout, Target
+from train.blocks.step import build_block_step
 from train.config import TrainConfig
 from train.engine import State
 from train.schedule import SHARE_UNIT, schedule
@@ -76,7 +76,7 @@ def _compiled(model: ModelConfig, batch: int, device: str) -> tuple[BlockLayout,
 
 
 class BlockEngine:
-    """Trains many seeds of one recipe, each in a block of its own; see `train.block_step`."""
+    """Trains many seeds of one recipe, each in a block of its own; see `train.blocks.step`."""
 
     name = "block"
     in_step = False

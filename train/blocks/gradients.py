@@ -7,8 +7,8 @@ import numpy as np
 
 from model.config import VOCAB_SIZE
 from model.task import EQUALS, N_DIGITS, N_INPUT, N_PROMPT, PLUS
-from train.block_algebra import build_norm
-from train.block_layout import MATRICES, N_ROWS, BlockLayout, Target
+from train.blocks.algebra import build_norm
+from train.blocks.layout import MATRICES, N_ROWS, BlockLayout, Target
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.schedule import INV_BIAS_1, INV_ROOT_BIAS_2, LR
 

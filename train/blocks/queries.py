@@ -7,8 +7,8 @@ import numpy as np
 
 from model.config import VOCAB_SIZE
 from model.task import EOS, EQUALS, N_DIGITS, N_INPUT, N_PROMPT, N_TARGET
-from train.block_algebra import build_norm
-from train.block_layout import BlockLayout, Target
+from train.blocks.algebra import build_norm
+from train.blocks.layout import BlockLayout, Target
 
 F = np.float32
 GROUP = 4

@@ -16,10 +16,10 @@ import numpy as np
 from model.config import VOCAB_SIZE
 from model.task import EQUALS, N_ANSWER, N_DIGITS, N_INPUT, N_PROMPT, N_TARGET, PLUS
 from train.batches import MULTIPLIERS, ROUNDS, WEYL
-from train.block_algebra import build_norm
-from train.block_gradients import build_gradients
-from train.block_layout import MATRICES, BlockLayout, Target
-from train.block_queries import build_queries, build_sources
+from train.blocks.algebra import build_norm
+from train.blocks.gradients import build_gradients
+from train.blocks.layout import MATRICES, BlockLayout, Target
+from train.blocks.queries import build_queries, build_sources
 from train.schedule import HEAVY, MAX_DIGITS, SHIFT
 
 F = np.float32

@@ -4,17 +4,15 @@ python -m train.finetune 262p-base --rounds 1e-3:100000 3e-4:50000 1e-4:30000 --
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from tyro.conf import Positional
 
-from model.atomic import write_atomic
 from model.checkpoint import CARD, TRAJECTORY, WEIGHTS, read_checkpoint
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command, write_atomic
 from train.__main__ import read_stop_rule
 from train.config import TrainConfig
 from train.progress import LOG
@@ -165,7 +163,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m train.finetune",
         example="python -m train.finetune runs/262p-s3 --lr 1e-3 --steps 100000 --seeds 0-3",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

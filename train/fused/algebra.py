@@ -6,7 +6,7 @@ Gradients that belong to a token are added to its row in a table.
 from llvmlite import ir
 
 from model.lanes import F32, HALF, I32, I64, LANES, Index, Lane, Memory
-from train.fused_memory import StepMemory
+from train.fused.memory import StepMemory
 
 
 class StepAlgebra(StepMemory):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE, ModelConfig, param_shapes, qkv_names
-from model.lane_code import Code
-from model.lanes import HALF, LANES, Index, Lane, Memory, Splats
+from model.lanes import HALF, LANES, Code, Index, Lane, Memory, Splats
 from model.task import N_INPUT, N_TARGET
 
 

@@ -16,7 +16,7 @@ from model.lanes import HALF, I32, I64, LANES, LOG2_E, Index, Lane, Memory, Vari
 from model.task import N_INPUT, N_PROMPT, N_TARGET
 
 if TYPE_CHECKING:
-    from train.fused_step import StepWriter
+    from train.fused.step import StepWriter
 
 TILE_ROWS, TILE_COLUMNS = 6, {HALF: 2, LANES: 4}
 """Sums of an outer product that registers hold at once; columns by the lanes of a register."""

@@ -2,8 +2,7 @@
 
 from llvmlite import ir
 
-from model.lane_code import Code
-from model.lanes import I1, I64, INTS, LANES, Lane, Memory
+from model.lanes import I1, I64, INTS, LANES, Code, Lane, Memory
 from model.task import EQUALS, N_ANSWER, N_DIGITS, N_PROMPT, PLUS, a_position, b_position
 from train.batches import MULTIPLIERS, ROUNDS, WEYL
 

@@ -12,15 +12,26 @@ import math
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.kernel import Kernel, compile_kernel
-from model.lane_code import Code
-from model.lanes import F32, I32, I64, LANES, LOG2_E, Index, Lane, Memory, Vectors
+from model.lanes import (
+    F32,
+    I32,
+    I64,
+    LANES,
+    LOG2_E,
+    Code,
+    Index,
+    Kernel,
+    Lane,
+    Memory,
+    Vectors,
+    compile_kernel,
+)
 from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
-from train.fused_algebra import StepAlgebra
-from train.fused_memory import padded
-from train.fused_queries import QueryStages
-from train.fused_sampler import write_sampler
+from train.fused.algebra import StepAlgebra
+from train.fused.memory import padded
+from train.fused.queries import QueryStages
+from train.fused.sampler import write_sampler
 from train.schedule import (
     EXTRA,
     HEAVY,

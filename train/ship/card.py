@@ -5,18 +5,16 @@ python -m train.ship runs/262p-ft/best 262p
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
-from model.atomic import write_atomic
 from model.checkpoint import SHIPPED, TRAJECTORY, read_checkpoint, save
-from model.cli import console, run_command
 from model.decode import decode
 from model.intervals import clopper_pearson
+from model.shell import console, run_command, write_atomic
 from model.task import hard_pairs
 from train.progress import LOG
 from train.run import CASES
@@ -140,7 +138,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         ship, argv, prog="python -m train.ship", example="python -m train.ship runs/262p-s4 262p"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,8 +9,8 @@ from pathlib import Path
 import joblib
 import torch
 
-from model.atomic import write_atomic
 from model.errors import InputError
+from model.shell import write_atomic
 from train.progress import STATE
 from train.run import RUN, train_run
 from train.spec import RunSpec

@@ -6,7 +6,6 @@ folder for each run, sweep.csv with a row for each, and sweep.json with what the
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,19 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from model.atomic import write_atomic
 from model.checkpoint import versions
-from model.cli import console, run_command
 from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.shell import console, run_command, write_atomic
 from train.__main__ import UNCHANGED, ModelOverrides, read_stop_rule
-from train.batched_sweep import train_together
 from train.config import PUBLISHED, TrainConfig
 from train.engine import check_device
-from train.parallel import Job, run_jobs
 from train.run import GROKKED, RUN
 from train.spec import RunSpec
-from train.watch import SweepView
+from train.sweep.parallel import Job, run_jobs
+from train.sweep.side_by_side import train_together
+from train.sweep.watch import SweepView
 
 
 def read_seeds(texts: Sequence[str]) -> list[int]:
@@ -285,7 +283,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m train.sweep",
         example="python -m train.sweep --preset 311p --seeds 0-55 --steps 162000",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

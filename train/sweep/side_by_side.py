@@ -18,10 +18,8 @@ from model.config import ModelConfig
 from model.errors import InputError
 from model.threads import limit_threads
 from train.batched import BatchedEngine
-from train.block_layout import fits_block
-from train.blocks import BlockEngine, gpu_blocks_available
+from train.blocks import BlockEngine, fits_block, gpu_blocks_available
 from train.config import TrainConfig
-from train.parallel import Job
 from train.progress import (
     STATE,
     Boundaries,
@@ -39,6 +37,7 @@ from train.run import (
     start_over_if_stuck,
 )
 from train.spec import RunSpec
+from train.sweep.parallel import Job
 
 SAVE_SHARE = 0.05
 """Largest share of the time that goes into saving."""

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from analyses.adderboard import (
+from analyses.adderboard.study import (
     EDGE_CASES,
     answer,
     check_submission,
@@ -12,7 +12,7 @@ from analyses.adderboard import (
     random_pairs,
     run_file,
 )
-from analyses.submission import write_submission
+from analyses.adderboard.submission import write_submission
 from model.checkpoint import load, save
 from model.config import PRESETS, ModelConfig
 from model.handbuilt import handbuilt_adder

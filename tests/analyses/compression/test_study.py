@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.compression import (
+from analyses.compression.study import (
     TABLE_7,
     Config,
     Result,

@@ -4,13 +4,13 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.curves import CURVE_SETS, ROWS, find_runs, how_to, main, read_curves
+from analyses.curves.study import CURVE_SETS, ROWS, find_runs, how_to, main, read_curves
 from model.config import PRESETS
 from model.errors import InputError
 from train.config import PUBLISHED
-from train.finetune import run_rounds
+from train.finetune.rounds import run_rounds
 from train.spec import FINETUNE, RunSpec
-from train.sweep import run_sweep
+from train.sweep.seeds import run_sweep
 from train.validation import validation_pairs
 
 TRAIN = dataclasses.replace(PUBLISHED, steps=8, batch=16, warmup=1, phase_1=2, phase_2=4)

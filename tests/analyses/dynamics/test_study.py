@@ -15,7 +15,7 @@ from analyses.dynamics.measures import Config, carry_blind, data_floors, measure
 from analyses.dynamics.runs import choose_steps, read_runs
 from analyses.dynamics.store import Measurements
 from analyses.dynamics.study import conclude, main
-from interp.gauge import random_gauge
+from interp.gauge.changes import random_gauge
 from interp.output import save_figure
 from model.adder import Adder
 from model.checkpoint import TRAJECTORY, save

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses import figures
-from analyses.curves import COLUMNS, keep
-from analyses.figures import main
+from analyses.curves.study import COLUMNS, keep
+from analyses.figures import study as figures
+from analyses.figures.study import main
 from analyses.gallery import figure_list
 from analyses.gallery.curves import first_step
 from analyses.gallery.figure import (
@@ -20,8 +20,8 @@ from analyses.gallery.figure import (
 )
 from analyses.gallery.figure_list import FIGURES, choose_figures
 from analyses.gallery.journey import describe_change, read_printed
-from analyses.training_published import SEEDS_262, TABLE_5, TABLE_6, TABLE_7
-from analyses.training_sweeps import p_value_between, rate
+from analyses.training_tables.published import SEEDS_262, TABLE_5, TABLE_6, TABLE_7
+from analyses.training_tables.sweeps import p_value_between, rate
 from model.checkpoint import read_checkpoint, weights_sha256
 from model.config import PRESETS
 from model.errors import InputError

@@ -15,8 +15,8 @@ from analyses.gallery import scores as gallery_scores
 from analyses.gallery import units as gallery_units
 from analyses.gallery.about import random_inits
 from analyses.gallery.figure import GalleryFigure, Source, Tables, load_tables, save_tables
-from interp.ablation_world import Sizes
 from interp.output import save_figure
+from interp.rank_ablation.world import Sizes
 from model.adder import Adder
 from model.checkpoint import save
 

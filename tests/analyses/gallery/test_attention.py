@@ -3,11 +3,11 @@ import pytest
 
 from analyses.gallery import attention as gallery_attention
 from analyses.gallery import scores as gallery_scores
-from interp.probe_attention import score_table
-from interp.probe_trace import network_of
+from interp.anatomy.hook_trace import network_of
+from interp.carry_probe.attention import score_table
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
-from tests.gallery_support import make
+from tests.analyses.gallery.support import make
 from tests.support import random_adder
 
 

@@ -5,12 +5,12 @@ import torch
 
 from analyses.gallery import positions as gallery_positions
 from analyses.gallery import tokens as gallery_tokens
-from interp.probe_attention import score_table
-from interp.probe_trace import network_of
+from interp.anatomy.hook_trace import network_of
+from interp.carry_probe.attention import score_table
 from model.adder import Adder
 from model.config import PRESETS, ModelConfig
 from model.handbuilt import handbuilt_adder
-from tests.gallery_support import make
+from tests.analyses.gallery.support import make
 from tests.support import random_adder
 
 FULL = ModelConfig(pos_rank=0, qkv_rank=0, attn_out_rank=0, ffn_rank=0, tie_qkv="none")

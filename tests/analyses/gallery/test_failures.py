@@ -8,7 +8,7 @@ from analyses.gallery import margins as gallery_margins
 from interp.output import save_figure
 from model.handbuilt import handbuilt_adder
 from model.task import carries, chain_length, hard_pairs
-from tests.gallery_support import make
+from tests.analyses.gallery.support import make
 
 
 def test_chains_without_a_carry_are_as_long_as_what_they_hang_on() -> None:

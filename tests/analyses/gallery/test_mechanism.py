@@ -13,7 +13,7 @@ from analyses.gallery import units as gallery_units
 from analyses.gallery.figure import GalleryFigure
 from model.adder import Adder
 from model.config import PRESETS
-from tests.gallery_support import make
+from tests.analyses.gallery.support import make
 
 MODULES = (
     gallery_attention,
@@ -35,8 +35,8 @@ def test_every_figure_is_of_the_mechanism_and_has_a_name_of_its_own() -> None:
     assert all(figure.group == "mechanism" and figure.of_checkpoint for figure in FIGURES)
 
 
-# An untrained model decides no cell, which takes the certifier long: tests/test_gallery_failures.py
-# has the atlas of what is undecided. LayerNorm matters where activations are read off.
+# An untrained model decides no cell, which takes the certifier long: test_failures.py has the
+# atlas of what is undecided. LayerNorm matters where activations are read off.
 CASES = [("262p", figure) for figure in FIGURES if figure.name != "failure_atlas"]
 CASES += [("512p", figure) for figure in FIGURES if figure.name in ("ffn_units", "carry_flow")]
 

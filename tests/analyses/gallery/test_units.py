@@ -6,7 +6,7 @@ from analyses.gallery import logits as gallery_logits
 from analyses.gallery import units as gallery_units
 from model.handbuilt import UNITS, handbuilt_adder
 from model.task import carries, digits
-from tests.gallery_support import make
+from tests.analyses.gallery.support import make
 
 
 @pytest.fixture(scope="module")

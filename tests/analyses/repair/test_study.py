@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses import certified, repair, smallest
-from interp.certificate import CertifyConfig, certify
-from interp.certify_count import TOTAL
-from interp.check_certificate import main as check
+from analyses.certified import study as certified
+from analyses.repair import study as repair
+from analyses.smallest import study as smallest
+from interp.certify.certificate import CertifyConfig, certify
+from interp.certify.count import TOTAL
+from interp.check_certificate.checker import main as check
 from model.checkpoint import SHIPPED, load, save
 from train.cases import read_cases, write_cases
 

@@ -24,8 +24,8 @@ from analyses.report.section import (
     save_section,
 )
 from analyses.report.source import Source, options_of
-from interp.certify_count import TOTAL
-from interp.rank_ablation import Config as AblationConfig
+from interp.certify.count import TOTAL
+from interp.rank_ablation.instrument import Config as AblationConfig
 from model.checkpoint import SHIPPED, save
 from model.config import ModelConfig
 from model.errors import InputError

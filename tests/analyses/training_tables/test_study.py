@@ -5,9 +5,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from analyses import training_studies
 from analyses.claims.world import PUBLISHED_RECIPE, read_sweeps
-from analyses.training_published import (
+from analyses.training_tables import studies as training_studies
+from analyses.training_tables.published import (
     RATE_262,
     SEEDS_262,
     STEPS,
@@ -16,7 +16,8 @@ from analyses.training_published import (
     TABLE_7,
     PublishedRate,
 )
-from analyses.training_sweeps import (
+from analyses.training_tables.study import main
+from analyses.training_tables.sweeps import (
     RESTARTS,
     STOP_RULE,
     Settings,
@@ -29,7 +30,6 @@ from analyses.training_sweeps import (
     rate,
     read_rows,
 )
-from analyses.training_tables import main
 from model.checkpoint import save
 from model.config import PRESETS
 from model.errors import InputError
@@ -42,7 +42,7 @@ TINY = ["--seeds", "0-1", "--steps-scale", "0.00004", "--workers", "1"]
 @pytest.fixture
 def few_pairs(few_pairs, monkeypatch) -> None:
     """As everywhere, and few of the fresh pairs too."""
-    monkeypatch.setattr("analyses.training_studies.N_FRESH", 500)
+    monkeypatch.setattr("analyses.training_tables.studies.N_FRESH", 500)
 
 
 def make(folder, *words: str) -> int:
@@ -100,7 +100,7 @@ def test_seeds_that_results_have_are_not_trained_again(few_pairs, tmp_path, monk
     assert make(tmp_path, "table6") == 0
     before = (tmp_path / "out" / "table6.csv").read_bytes()
     shutil.rmtree(tmp_path / "runs")
-    monkeypatch.setattr("analyses.training_sweeps.watch_sweep", None)
+    monkeypatch.setattr("analyses.training_tables.sweeps.watch_sweep", None)
     assert make(tmp_path, "table6") == 0
     assert (tmp_path / "out" / "table6.csv").read_bytes() == before
 
@@ -137,7 +137,7 @@ def test_seed_sweep_is_written_read_by_the_claims_and_resumed(few_pairs, tmp_pat
 def test_configurations_and_recipes(few_pairs, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(training_studies, "TABLE_7", (TABLE_7[0], TABLE_7[-1]))
     restarts = dataclasses.replace(RESTARTS, restarts=2)
-    monkeypatch.setattr("analyses.training_sweeps.RESTARTS", restarts)
+    monkeypatch.setattr("analyses.training_tables.sweeps.RESTARTS", restarts)
     assert make(tmp_path, "table7", "recipe") == 0
     out = tmp_path / "out"
     table = pd.read_csv(out / "table7.csv")

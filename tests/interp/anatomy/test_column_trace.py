@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.column_trace import QUERY_SITES, SOURCE_SITES, trace_column
+from interp.anatomy.column_trace import QUERY_SITES, SOURCE_SITES, trace_column
 from interp.hooked import to_hooked
 from model.adder import Adder
 from model.config import PRESETS

@@ -1,10 +1,7 @@
 import pytest
 import torch
 
-from interp.ablation_kinds import ablate
-from interp.ablation_metrics import answer, measure
-from interp.ablation_world import Sizes, build_world, cut
-from interp.components import (
+from interp.anatomy.components import (
     CANONICAL,
     Component,
     blocks,
@@ -17,8 +14,11 @@ from interp.components import (
     with_matrices,
     without,
 )
-from interp.gauge import random_gauge
-from interp.gauge_spread import gauge_spread
+from interp.gauge.changes import random_gauge
+from interp.rank_ablation.gauge_spread import gauge_spread
+from interp.rank_ablation.kinds import ablate
+from interp.rank_ablation.metrics import answer, measure
+from interp.rank_ablation.world import Sizes, build_world, cut
 from model.adder import Adder
 from model.config import PRESETS, ModelConfig
 from model.dense import dense

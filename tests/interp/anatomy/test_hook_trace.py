@@ -1,16 +1,16 @@
 import pytest
 import torch
 
-from interp.hooked import to_hooked
-from interp.probe_trace import (
+from interp.anatomy.hook_trace import (
     HOOKS,
-    SOURCE_SITES,
+    SOURCE_HOOKS,
     after,
     at_query,
     network_of,
-    trace_column,
+    trace_hooks,
     upstream,
 )
+from interp.hooked import to_hooked
 from model.adder import Adder
 from model.config import PRESETS
 from model.factored import init_params
@@ -50,7 +50,7 @@ def test_every_site_is_the_wrappers_hook(name, tokens):
     _, cache = hooked.run_with_cache(tokens)
     assert {HOOKS[site] for site in network.sites()} <= set(cache)
     for column in (0, 5, 11):
-        trace = trace_column(network, tokens, column)
+        trace = trace_hooks(network, tokens, column)
         assert set(trace) == {*network.sites(), "mlp_in"}
         for site in network.sites():
             ours = at_query(trace, site)
@@ -62,9 +62,9 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
     model, column = lively(name), 4
     network, query = network_of(model), query_position(4)
     hooked = to_hooked(model)
-    clean = trace_column(network, tokens, column)
+    clean = trace_hooks(network, tokens, column)
     for site in network.sites():
-        if site in SOURCE_SITES:
+        if site in SOURCE_HOOKS:
 
             def at_all(activation, hook):
                 return activation * 0.7 + 0.1
@@ -84,14 +84,14 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
             expected = hooked.run_with_hooks(tokens, fwd_hooks=[(HOOKS[site], at_one)])
         # ln1's hooks fire for queries, keys and values alike; here they are one site.
         edits = {site: lambda value: value * 0.7 + 0.1}
-        full = trace_column(network, tokens, column, edits=edits)
-        resumed = trace_column(network, tokens, column, known=upstream(clean, site), edits=edits)
+        full = trace_hooks(network, tokens, column, edits=edits)
+        resumed = trace_hooks(network, tokens, column, known=upstream(clean, site), edits=edits)
         assert torch.allclose(full["logits"], expected[:, query], atol=1e-7), site
         assert torch.allclose(full["logits"], resumed["logits"], atol=1e-12), site
 
 
 def test_upstream_keeps_the_site_and_nothing_below_it(tokens):
-    trace = trace_column(network_of(lively("262p")), tokens, 2)
+    trace = trace_hooks(network_of(lively("262p")), tokens, 2)
     kept = upstream(trace, "resid_mid")
     assert "resid_mid" in kept
     assert not set(kept) & set(after("resid_mid"))

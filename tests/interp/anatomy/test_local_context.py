@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from interp.local_context import (
+from interp.anatomy.local_context import (
     Context,
     carry_share,
     context_of,

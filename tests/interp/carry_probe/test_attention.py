@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from interp.probe_attention import (
+from interp.anatomy.hook_trace import network_of, trace_hooks
+from interp.anatomy.roles import ROLES
+from interp.carry_probe.attention import (
     attention_by_role,
     by_role,
     pattern_baselines,
@@ -9,9 +11,7 @@ from interp.probe_attention import (
     with_random_init,
     written,
 )
-from interp.probe_data import probe_inputs
-from interp.probe_trace import network_of, trace_column
-from interp.roles import ROLES
+from interp.carry_probe.data import probe_inputs
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
@@ -42,7 +42,7 @@ def test_the_handbuilt_pattern_is_a_quarter_on_each_of_four_digits(data):
 def test_what_the_sources_write_adds_up_to_the_attention_output(data):
     for name in ("262p", "512p"):
         network = network_of(Adder(PRESETS[name]))
-        trace = trace_column(network, data.tokens, 6)
+        trace = trace_hooks(network, data.tokens, 6)
         assert torch.allclose(written(network, trace).sum(dim=1), trace["attn_out"])
         assert by_role(trace["pattern"], 6).shape == (400, len(ROLES))
 
@@ -54,7 +54,7 @@ def test_the_score_table_holds_the_scores_of_every_input(data, name):
     assert table.shape == (12, 14, 33, 14)
     for column in (0, 7, 11):
         length = query_position(column) + 1
-        scores = trace_column(network, data.tokens, column)["attn_scores"]
+        scores = trace_hooks(network, data.tokens, column)["attn_scores"]
         query = data.tokens[:, length - 1]
         looked_up = table[column, query[:, None], torch.arange(length), data.tokens[:, :length]]
         assert torch.allclose(looked_up, scores, atol=1e-12)

@@ -2,17 +2,17 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.probe_causal import (
+from interp.anatomy.hook_trace import at_query, network_of
+from interp.carry_probe.causal import (
     both_ways,
     interchange,
     sites_after_attention,
     split_by_reader,
     steer,
 )
-from interp.probe_criteria import NEITHER_PATH, NOT_MOVED, dose, path
-from interp.probe_data import carry_pairs
-from interp.probe_directions import mean_difference
-from interp.probe_trace import at_query, network_of
+from interp.carry_probe.criteria import NEITHER_PATH, NOT_MOVED, dose, path
+from interp.carry_probe.data import carry_pairs
+from interp.carry_probe.directions import mean_difference
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import carry_locations, handbuilt_adder

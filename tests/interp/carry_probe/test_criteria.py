@@ -1,7 +1,16 @@
 import pandas as pd
 import pytest
 
-from interp.probe_criteria import best_site, dormant, grouped, listed, present, route, share, used
+from interp.carry_probe.criteria import (
+    best_site,
+    dormant,
+    grouped,
+    listed,
+    present,
+    route,
+    share,
+    used,
+)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from interp.probe_data import FEATURES, carry_pairs, probe_inputs, split_by_context
+from interp.carry_probe.data import FEATURES, carry_pairs, probe_inputs, split_by_context
 from model.task import N_DIGITS, N_PROMPT, uniform_pairs
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.probe_directions import (
+from interp.carry_probe.directions import (
     column_space,
     das,
     mean_difference,

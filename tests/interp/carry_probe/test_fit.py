@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from interp.probe_fit import (
+from interp.carry_probe.fit import (
     INVERSE_PENALTY,
     Score,
     best_guess,

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from interp.probe_criteria import present
-from interp.probe_data import FEATURES, probe_inputs
-from interp.probe_linear import Sweep, sweep_probes
-from interp.probe_trace import network_of
+from interp.anatomy.hook_trace import network_of
+from interp.carry_probe.criteria import present
+from interp.carry_probe.data import FEATURES, probe_inputs
+from interp.carry_probe.linear import Sweep, sweep_probes
 from model.adder import Adder
 from model.config import PRESETS
 from model.factored import init_params

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from interp.probe_criteria import ACCOUNTS, account
-from interp.probe_data import probe_inputs
-from interp.probe_prefix import compare_rivals, response_curve, wrong_prefixes
-from interp.probe_trace import network_of
+from interp.anatomy.hook_trace import network_of
+from interp.carry_probe.criteria import ACCOUNTS, account
+from interp.carry_probe.data import probe_inputs
+from interp.carry_probe.prefix import compare_rivals, response_curve, wrong_prefixes
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder

@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.special import erf as erf64
 
-from interp.certify_atlas import sample_pairs
-from interp.certify_bounds import GELU_SLOPE, Box, Head, curvature
-from interp.certify_cells import PAIR, SINGLE, base_cells
-from interp.certify_rounding import LIBRARY_ULPS, Roundoff, score_errors, source_errors
-from interp.certify_search import residual_box
-from interp.certify_sources import build_hull
-from interp.certify_verdicts import FLOAT32, OWN_SHARE, REAL
+from interp.certify.atlas import sample_pairs
+from interp.certify.bounds import GELU_SLOPE, Box, Head, curvature
+from interp.certify.cells import PAIR, SINGLE, base_cells
+from interp.certify.rounding import LIBRARY_ULPS, Roundoff, score_errors, source_errors
+from interp.certify.search import residual_box
+from interp.certify.sources import build_hull
+from interp.certify.verdicts import FLOAT32, OWN_SHARE, REAL
 from model.adder import Adder
 from model.config import PRESETS
 from model.decode import tables_of

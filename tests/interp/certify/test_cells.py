@@ -1,7 +1,7 @@
 import numpy as np
 
-from interp.certify_atlas import sample_pairs, template, training_cases
-from interp.certify_cells import (
+from interp.certify.atlas import sample_pairs, template, training_cases
+from interp.certify.cells import (
     CARRY_OUT,
     SINGLE,
     base_cells,
@@ -10,7 +10,7 @@ from interp.certify_cells import (
     query_tokens,
     split_cells,
 )
-from interp.certify_count import TOTAL, build_automaton, cell_masses, count_avoiding
+from interp.certify.count import TOTAL, build_automaton, cell_masses, count_avoiding
 
 
 def random_leaves(

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
-from interp.certify import main, tabulate_columns
-from interp.certify_atlas import build_atlas, describe, sample_pairs
-from interp.certify_count import TOTAL, build_automaton, count_avoiding
-from interp.certify_figures import plot_atlas, plot_trajectory, tabulate_contexts
-from interp.certify_trajectory import Config as TrajectoryConfig
-from interp.certify_trajectory import choose_steps
-from interp.certify_trajectory import main as trajectory_main
-from interp.certify_verdicts import UNDECIDED, WRONG
+from interp.certify.atlas import build_atlas, describe, sample_pairs
+from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.count import TOTAL, build_automaton, count_avoiding
+from interp.certify.figures import plot_atlas, plot_trajectory, tabulate_contexts
+from interp.certify.instrument import main, tabulate_columns
+from interp.certify.verdicts import UNDECIDED, WRONG
+from interp.certify_trajectory.instrument import Config as TrajectoryConfig
+from interp.certify_trajectory.instrument import choose_steps
+from interp.certify_trajectory.instrument import main as trajectory_main
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -31,7 +31,7 @@ SMALL = CertifyConfig(budget=20_000, eos_budget=2)
 
 @pytest.fixture(scope="module")
 def published(request: pytest.FixtureRequest) -> tuple[Adder, Certificate]:
-    path = Path(__file__).resolve().parents[1].parent / "shared/published/best_311p_s34.pt"
+    path = Path(__file__).resolve().parents[3].parent / "shared/published/best_311p_s34.pt"
     if not path.exists():
         pytest.skip("the published checkpoint is not on this machine")
     model = load(path)

@@ -3,9 +3,15 @@ import json
 import pytest
 import torch
 
-from interp.component_portrait import Config, main, run
-from interp.components import decompose
-from interp.portrait import class_fit, describe, directions, linear_fit, variance_shares
+from interp.anatomy.components import decompose
+from interp.component_portrait.instrument import Config, main, run
+from interp.component_portrait.portrait import (
+    class_fit,
+    describe,
+    directions,
+    linear_fit,
+    variance_shares,
+)
 from model.checkpoint import save
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from interp.effective_params import Config, gauge_moves, main, numerical_rank, run
+from interp.effective_params.instrument import Config, gauge_moves, main, numerical_rank, run
 from model.adder import forward
 from model.checkpoint import save
 from model.config import PRESETS, ModelConfig

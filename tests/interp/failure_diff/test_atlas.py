@@ -1,6 +1,6 @@
 import pandas as pd
 
-from interp.diff_atlas import describe_atlas
+from interp.failure_diff.atlas import describe_atlas
 
 
 def tables(lower: int, upper: int, masses: list[tuple[int, int]]) -> dict[str, pd.DataFrame]:

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from interp.column_trace import logit_gap, trace_column
-from interp.diff_attribution import attribute_gap, attribute_units, lens_table
-from interp.diff_columns import Focus, column_table, find_focus
-from interp.diff_controls import carry_reference_table
-from interp.diff_differences import bottleneck_coordinates, difference_table
-from interp.diff_evidence import PLAYERS, carry_scale, column_shapley, player_masks
+from interp.anatomy.column_trace import logit_gap, trace_column
+from interp.failure_diff.attribution import attribute_gap, attribute_units, lens_table
+from interp.failure_diff.columns import Focus, column_table, find_focus
+from interp.failure_diff.controls import carry_reference_table
+from interp.failure_diff.differences import bottleneck_coordinates, difference_table
+from interp.failure_diff.evidence import PLAYERS, carry_scale, column_shapley, player_masks
 from model.adder import Adder
 from model.config import PRESETS
 from model.dense import dense

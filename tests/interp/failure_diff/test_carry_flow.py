@@ -3,9 +3,15 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from interp.carry_flow import ATTENTION, Flow, draw_flow, legend_handles, mistaken_carry
-from interp.diff_columns import column_table, find_focus
-from interp.diff_result import records
+from interp.failure_diff.carry_flow import (
+    ATTENTION,
+    Flow,
+    draw_flow,
+    legend_handles,
+    mistaken_carry,
+)
+from interp.failure_diff.columns import column_table, find_focus
+from interp.failure_diff.result import records
 from model.dense import dense
 from model.handbuilt import handbuilt_adder
 

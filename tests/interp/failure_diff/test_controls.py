@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from interp.diff_columns import column_table, find_focus, greedy_sum, is_carry_error
-from interp.diff_controls import (
+from interp.failure_diff.columns import column_table, find_focus, greedy_sum, is_carry_error
+from interp.failure_diff.controls import (
     apply_edits,
     carry_reference_table,
     chain_table,

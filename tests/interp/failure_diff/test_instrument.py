@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from interp.diff_columns import Focus
-from interp.diff_explain import error_kind
-from interp.diff_result import read_result, save_result
-from interp.failure_diff import Config, main, plot, run
-from interp.failure_search import SearchConfig
+from interp.failure_diff.columns import Focus
+from interp.failure_diff.error_search import SearchConfig
+from interp.failure_diff.explain import error_kind
+from interp.failure_diff.instrument import Config, main, plot, run
+from interp.failure_diff.result import read_result, save_result
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -108,7 +108,7 @@ def test_error_kinds(true, rival, carry_in, words):
 
 def test_the_command_writes_everything(published_311p, tmp_path, capsys, monkeypatch):
     quick = functools.partial(Config, search=QUICK, samples=50, patched=3)
-    monkeypatch.setattr("interp.failure_diff.Config", quick)
+    monkeypatch.setattr("interp.failure_diff.instrument.Config", quick)
     monkeypatch.chdir(tmp_path)
     assert main([str(published_311p)]) == 0
     folder = tmp_path / "out/failure_diff/best_311p_s34/9304630660_8594408863"
@@ -125,7 +125,7 @@ def test_the_command_writes_everything(published_311p, tmp_path, capsys, monkeyp
 
 
 def test_the_search_command_groups_failures(random_checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("interp.failure_diff.SearchConfig", lambda seed: QUICK)
+    monkeypatch.setattr("interp.failure_diff.instrument.SearchConfig", lambda seed: QUICK)
     assert main([str(random_checkpoint), "--search", "--out", str(tmp_path / "found")]) == 0
     assert {p.name for p in (tmp_path / "found").iterdir()} == {
         "columns.csv",

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from interp.column_trace import SOURCE_SITES, trace_column
-from interp.diff_columns import Focus, column_table, find_focus
-from interp.diff_patching import (
+from interp.anatomy.column_trace import SOURCE_SITES, trace_column
+from interp.anatomy.roles import ROLES
+from interp.failure_diff.columns import Focus, column_table, find_focus
+from interp.failure_diff.patching import (
     DIRECTIONS,
     Patch,
     average_patching,
@@ -11,7 +12,6 @@ from interp.diff_patching import (
     patch_table,
     run_patched,
 )
-from interp.roles import ROLES
 from model.adder import Adder
 from model.checkpoint import load
 from model.config import PRESETS

@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 import torch
 
-from interp.gauge import balance, factor_groups, main, random_gauge
+from interp.gauge.changes import balance, factor_groups, main, random_gauge
 from model.adder import Adder, forward
 from model.checkpoint import load
 from model.config import PRESETS, ModelConfig, TieQKV

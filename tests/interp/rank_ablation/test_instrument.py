@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.ablation_figures import plot
-from interp.ablation_sweep import plan
-from interp.rank_ablation import Config, job_folder, main, run
+from interp.rank_ablation.figures import plot
+from interp.rank_ablation.instrument import Config, job_folder, main, run
+from interp.rank_ablation.sweep import plan
 from model.checkpoint import read_checkpoint, save
 from model.config import PRESETS
 from model.errors import InputError

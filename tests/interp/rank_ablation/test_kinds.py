@@ -5,20 +5,20 @@ from typing import get_args
 import pytest
 import torch
 
-from interp.ablation_kernel import decode_keyed, no_change
-from interp.ablation_kinds import NormMode, Setting, ablate, ablate_set
-from interp.ablation_positions import POSITION_DRAWS, Kind
-from interp.clean_run import clean_run
-from interp.components import (
+from interp.anatomy.clean_run import clean_run
+from interp.anatomy.components import (
     Component,
     decompose,
     fold,
     matrices,
     unit_components,
 )
+from interp.anatomy.roles import ROLES, role_of
 from interp.hooked import to_hooked
-from interp.random_terms import random_term
-from interp.roles import ROLES, role_of
+from interp.rank_ablation.kernel import decode_keyed, no_change
+from interp.rank_ablation.kinds import NormMode, Setting, ablate, ablate_set
+from interp.rank_ablation.positions import POSITION_DRAWS, Kind
+from interp.rank_ablation.random_terms import random_term
 from model.adder import Adder
 from model.config import ModelConfig
 from model.decode import decode, teacher_forced

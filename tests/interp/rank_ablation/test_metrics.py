@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from interp.ablation_kinds import ablate, ablate_set
-from interp.ablation_metrics import answer, make_cases, measure, select, tabulate_measured
-from interp.ablation_world import Sizes, build_world, cut, smaller
+from interp.rank_ablation.kinds import ablate, ablate_set
+from interp.rank_ablation.metrics import answer, make_cases, measure, select, tabulate_measured
+from interp.rank_ablation.world import Sizes, build_world, cut, smaller
 from model.decode import decode, teacher_forced
 from model.handbuilt import (
     ATTN_OUT_COMPONENTS,

@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.clean_run import clean_run
-from interp.components import fold
-from interp.truncation import Config, drop_units, main, run, second_moments, truncate
+from interp.anatomy.clean_run import clean_run
+from interp.anatomy.components import fold
+from interp.truncation.instrument import Config, drop_units, main, run, second_moments, truncate
 from model.checkpoint import load, save
 from model.config import PRESETS, ModelConfig
 from model.decode import decode

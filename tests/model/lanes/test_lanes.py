@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from model.kernel import compile_kernel, find_vectors
-from model.lane_code import Code
-from model.lanes import F32, HALF, INTS, LANES, Lane, Vectors
+from model.lanes.code import Code
+from model.lanes.kernel import compile_kernel, find_vectors
+from model.lanes.values import F32, HALF, INTS, LANES, Lane, Vectors
 
 
 def run_on(x: np.ndarray, write, n_outputs: int, vectors: Vectors | None = None) -> np.ndarray:

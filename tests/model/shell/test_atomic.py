@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from model.atomic import write_atomic
 from model.errors import InputError
+from model.shell.atomic import write_atomic
 
 
 def test_text_and_bytes_appear_whole(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from typing import Literal
 
 import pytest
 
-from model.cli import run_command
 from model.errors import InputError
+from model.shell.cli import run_command
 
 
 def greet(name: str, times: int = 1, tone: Literal["calm", "loud"] = "calm") -> int | None:

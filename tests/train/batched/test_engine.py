@@ -5,7 +5,7 @@ import torch
 from model.config import PRESETS
 from model.errors import InputError
 from tests.support import SHORT_RUN, TWO_SEEDS
-from train.batched import BatchedEngine, draw_tokens
+from train.batched.engine import BatchedEngine, draw_tokens
 from train.config import TrainConfig
 from train.engine import ReferenceEngine, fresh_state
 from train.schedule import schedule

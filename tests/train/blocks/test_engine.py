@@ -4,12 +4,12 @@ import pytest
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
 from tests.support import SHORT_RUN, TWO_SEEDS
-from tests.sweep_support import check_restarts
-from train import batched_sweep
-from train.block_layout import SHARED_BYTES, BlockLayout, fits_block
-from train.blocks import BlockEngine
+from tests.train.sweep.support import check_restarts
+from train.blocks.engine import BlockEngine
+from train.blocks.layout import SHARED_BYTES, BlockLayout, fits_block
 from train.config import TrainConfig
 from train.engine import ReferenceEngine, fresh_state
+from train.sweep import side_by_side as batched_sweep
 
 
 @pytest.mark.parametrize("name", ["262p", "512p", "777p"])
@@ -34,7 +34,7 @@ def test_a_seed_has_the_same_bits_in_any_company_and_in_pieces(monkeypatch) -> N
     engine = BlockEngine(model, SHORT_RUN, "cpu")
     engine.run([alone], [4], [9])
     engine.run([fresh_state(model, SHORT_RUN, 1), beside], [1, 4], [3, 9])
-    monkeypatch.setattr("train.blocks.LAUNCH_STEPS", 4)
+    monkeypatch.setattr("train.blocks.engine.LAUNCH_STEPS", 4)
     engine.run([pieces], [4], [9])
     for other in (beside, pieces):
         assert np.array_equal(alone.params, other.params)

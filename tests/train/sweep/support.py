@@ -8,11 +8,11 @@ import pandas as pd
 
 from model.config import PRESETS
 from tests.support import SHORT_RUN
-from train.batched_sweep import train_together
 from train.config import TrainConfig
-from train.parallel import Job
 from train.run import RUN, train_run
 from train.spec import RunSpec
+from train.sweep.parallel import Job
+from train.sweep.side_by_side import train_together
 
 # Parameters large enough for gradients well above rounding, which Adam would blow up.
 CONFIG = TrainConfig(

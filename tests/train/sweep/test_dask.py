@@ -14,13 +14,13 @@ import pytest
 from model.config import PRESETS
 from model.errors import InputError
 from train.config import TrainConfig
-from train.parallel import Job, run_jobs
 from train.spec import RunSpec
-from train.sweep import main, run_sweep
+from train.sweep.parallel import Job, run_jobs
+from train.sweep.seeds import main, run_sweep
 
 pytest.importorskip("distributed")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = TrainConfig(steps=2_000, batch=16, warmup=20, phase_1=50, phase_2=100)
 SPECS = [RunSpec(model=PRESETS["262p"], train=CONFIG, seed=seed, every=500) for seed in range(5)]
 
@@ -92,7 +92,7 @@ def test_a_killed_worker_does_not_change_the_table(tmp_path, start) -> None:
 
 
 def test_no_scheduler_is_one_clear_line(tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("train.parallel.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("train.sweep.parallel.CONNECT_SECONDS", 1)
     words = ["--scheduler", "tcp://127.0.0.1:9", "--seeds", "0", "--out", str(tmp_path)]
     assert main(words) == 2
     message = capsys.readouterr().err

@@ -8,11 +8,11 @@ import torch
 from model.checkpoint import load
 from model.config import PRESETS
 from model.errors import InputError
-from train import finetune as finetuning
 from train.config import TrainConfig
+from train.finetune import rounds as finetuning
 from train.run import train_run
 from train.spec import RunSpec
-from train.sweep import main, read_seeds, run_sweep
+from train.sweep.seeds import main, read_seeds, run_sweep
 
 CONFIG = TrainConfig(steps=200, batch=16, warmup=20, phase_1=50, phase_2=100)
 
@@ -100,7 +100,7 @@ def test_rounds_follow_the_best(store, tmp_path, capsys) -> None:
     assert rounds["best"].sum() == 2
     parents = rounds["parent"].unique()
     assert parents[0] == str(folder / "s1")
-    assert parents[1].startswith(str(out / "round-1"))
+    assert parents[3].startswith(str(out / "round-1"))
     card = json.loads((out / "best" / "model.json").read_text())
     assert len(card["lineage"]) == 3
 

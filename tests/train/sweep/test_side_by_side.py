@@ -9,14 +9,15 @@ import safetensors.torch
 
 from model.checkpoint import trajectory_steps
 from model.errors import InputError
-from tests.sweep_support import SPEC, check_restarts, jobs_in
-from train import batched_sweep, run
-from train.batched import BatchedEngine
-from train.batched_sweep import train_together
-from train.parallel import Job
+from tests.train.sweep.support import SPEC, check_restarts, jobs_in
+from train import run
+from train.batched.engine import BatchedEngine
 from train.progress import STATE
 from train.run import train_run
-from train.sweep import main, read_result, tabulate_result
+from train.sweep import side_by_side as batched_sweep
+from train.sweep.parallel import Job
+from train.sweep.seeds import main, read_result, tabulate_result
+from train.sweep.side_by_side import train_together
 
 FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
 
@@ -174,7 +175,7 @@ def test_the_sweep_command_trains_together_on_a_gpu(tmp_path, monkeypatch) -> No
         return train_together(jobs, device="cpu", report=report)
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("train.sweep.train_together", on_the_cpu)
+    monkeypatch.setattr("train.sweep.seeds.train_together", on_the_cpu)
     words = "--preset 262p --seeds 4 7 --steps 8 --batch 16 --every 8 --device cuda --out"
     for _ in range(2):
         assert main([*words.split(), str(tmp_path / "x")]) == 0

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from interp.failing_contexts import column_margins
-from interp.failure_search import SearchConfig, attack, contexts_of, scan, search
-from interp.local_context import context_of
+from interp.anatomy.local_context import context_of
+from interp.failure_diff.contexts import column_margins
+from interp.failure_diff.error_search import SearchConfig, attack, contexts_of, scan, search
 from model.adder import Adder
 from model.checkpoint import load
 from model.config import PRESETS

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.failing_contexts import (
+from interp.anatomy import pairs_with_carry, set_digit
+from interp.failure_diff.contexts import (
     Found,
     column_margins,
     column_row,
     context_table,
     group_contexts,
 )
-from interp.local_context import pairs_with_carry, set_digit
 from model.decode import Network, tables_of
 from model.tables import Tables
 from model.task import N_ANSWER, N_DIGITS, digits
