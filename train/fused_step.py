@@ -14,8 +14,8 @@ from llvmlite import ir
 from model.config import VOCAB_SIZE
 from model.kernel import Kernel, compile_kernel
 from model.lane_code import Code
-from model.lanes import F32, I32, I64, LANES, LOG2_E, Index, Lane, Memory, Vectors
-from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
+from model.lanes import F32, I32, I64, LANES, LOG2_E, Lane, Memory, Vectors
+from model.task import N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra
 from train.fused_memory import padded
@@ -162,14 +162,6 @@ class StepWriter(StepAlgebra):
             )
             with code.in_parts() as lane:
                 QueryStages(self, lane).write()
-
-    def target_token(self, column: ir.Value, lane: Index) -> Lane:
-        """Read the tokens to predict in a column; EOS in the last."""
-        build = self.code.build
-        last = build.icmp_signed(">=", column, ir.Constant(I64, N_ANSWER))
-        inside = build.select(last, ir.Constant(I64, N_ANSWER - 1), column)
-        digit = self.token(self.code.plus(inside, N_PROMPT), lane)
-        return Lane(self.code, build.select(last, self.code.ints(EOS).value, digit.value))
 
     def table_gradient(self) -> None:
         """Pull the tables' gradients back to weights, norm, embedding and positions."""
