@@ -13,21 +13,10 @@ from interp.anatomy.hook_trace import (
 from interp.hooked import to_hooked
 from model.adder import Adder
 from model.config import PRESETS
-from model.factored import init_params
 from model.task import N_INPUT, encode, query_position, uniform_pairs
+from tests.support import lively_adder
 
 NAMES = ("262p", "303p", "456p", "491p", "512p", "582p", "777p")
-
-
-def lively(name):
-    config = PRESETS[name]
-    params = init_params(config, 3, token_std=0.7, position_std=0.7, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(3)
-    for key, value in params.items():
-        if key.startswith("ln"):
-            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            params[key] = value + 0.3 * noise
-    return Adder(config, params)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +33,7 @@ def theirs_at(cache, site, column):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_site_is_the_wrappers_hook(name, tokens):
-    model = lively(name)
+    model = lively_adder(name)
     network = network_of(model)
     hooked = to_hooked(model)
     _, cache = hooked.run_with_cache(tokens)
@@ -59,7 +48,7 @@ def test_every_site_is_the_wrappers_hook(name, tokens):
 
 @pytest.mark.parametrize("name", ["262p", "512p"])
 def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
-    model, column = lively(name), 4
+    model, column = lively_adder(name), 4
     network, query = network_of(model), query_position(4)
     hooked = to_hooked(model)
     clean = trace_hooks(network, tokens, column)
@@ -91,7 +80,7 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
 
 
 def test_upstream_keeps_the_site_and_nothing_below_it(tokens):
-    trace = trace_hooks(network_of(lively("262p")), tokens, 2)
+    trace = trace_hooks(network_of(lively_adder("262p")), tokens, 2)
     kept = upstream(trace, "resid_mid")
     assert "resid_mid" in kept
     assert not set(kept) & set(after("resid_mid"))
