@@ -11,7 +11,7 @@ from model.errors import InputError
 from model.reading import MIB, read_regular
 from model.task import MAX_OPERAND, N_DIGITS
 
-FREE, LIMIT = "?", 4 * MIB
+FREE, CASES_LIMIT = "?", 4 * MIB
 
 
 def read_cases(path: Path) -> np.ndarray:
@@ -27,7 +27,7 @@ def read_cases(path: Path) -> np.ndarray:
         InputError: No regular file, no such columns, or an operand that cannot be read.
     """
     try:
-        data = io.BytesIO(read_regular(path, LIMIT))
+        data = io.BytesIO(read_regular(path, CASES_LIMIT))
     except FileNotFoundError as error:
         raise InputError(f"no file of cases {path}") from error
     try:
