@@ -31,7 +31,20 @@ from model.errors import InputError
 from model.shell import MANIFEST, TIMING, UNFINISHED, find_problems
 
 BLOWS = ("SIGKILL", "SIGTERM", "full disk")
-TRAIN = "--steps 400 --batch 64 --warmup 20 --phase-1 10 --phase-2 40 --every 50".split()
+TRAIN = [
+    "--steps",
+    "400",
+    "--batch",
+    "64",
+    "--warmup",
+    "20",
+    "--phase-1",
+    "10",
+    "--phase-2",
+    "40",
+    "--every",
+    "50",
+]
 COMMANDS: dict[str, tuple[str, list[str], list[str] | None]] = {
     "train": ("train", ["--seed", "1", *TRAIN], None),
     "sweep": ("train.sweep", ["--preset", "262p", "--seeds", "0-2", *TRAIN], None),

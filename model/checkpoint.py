@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.config import ModelConfig
 from model.errors import InputError
 from model.factored import Params
 from model.pickled import read_pickled
 from model.published import from_published
 from model.reading import MIB, read_json, read_regular
+from model.shell import write_atomic
 from model.tensor_file import TRAJECTORY_LIMIT, as_weights, read_tensors
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from model.shell.cli import console, run_command
-from model.shell.manifest import find_problems, read_manifest
+from model.shell import console, find_problems, read_manifest, run_command
 
 
 def whole(folder: Positional[Path]) -> int:

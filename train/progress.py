@@ -9,10 +9,10 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
 from model.reading import MIB, read_regular
+from model.shell import write_atomic
 from model.tensor_file import parse_metadata, parse_tensors
 from train.engine import State, fresh_state, state_from
 from train.spec import RunSpec

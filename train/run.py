@@ -14,10 +14,9 @@ import safetensors.torch
 import torch
 
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
 from model.reading import read_regular
-from model.shell import Output
+from model.shell import Output, write_atomic
 from train.cases import CASES_LIMIT, read_cases
 from train.engine import make_engine, unflatten
 from train.progress import Boundaries, Progress, begin, place_boundaries, resume, save_progress

@@ -134,4 +134,6 @@ def find_problems(folder: Path) -> list[str]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and bool(path.name) and "\0" not in name
+    return (
+        not path.is_absolute() and ".." not in path.parts and bool(path.name) and "\0" not in name
+    )
