@@ -1,4 +1,4 @@
-"""Kills commands at random moments and says what was lost: python -m benchmarks.torture --kills 200.
+"""Kills commands at random moments and says what was lost.
 
 Baseline: each command once to its end, undisturbed. Then the same command is killed again and again
 in one folder: SIGKILL, SIGTERM, or a disk that is full (a limit on the size of files, so that a
@@ -7,7 +7,8 @@ or say that it is unfinished. After some blows the command is left alone; it mus
 byte of the baseline and nothing else in the folder. In every second round the folder holds the
 result of another command line at the start (another checkpoint, another seed).
 
-    python -m benchmarks.torture --kills 200 --only train sweep certify
+    python -m benchmarks.torture --kills 200
+    python -m benchmarks.torture --kills 60 --only train sweep certify
 """
 
 import argparse
@@ -31,24 +32,12 @@ from model.errors import InputError
 from model.shell import MANIFEST, TIMING, UNFINISHED, find_problems
 
 BLOWS = ("SIGKILL", "SIGTERM", "full disk")
-TRAIN = [
-    "--steps",
-    "400",
-    "--batch",
-    "64",
-    "--warmup",
-    "20",
-    "--phase-1",
-    "10",
-    "--phase-2",
-    "40",
-    "--every",
-    "50",
-]
+TRAIN = ["--steps", "400", "--batch", "64", "--warmup", "20", "--every", "50"]
+PHASES = ["--phase-1", "10", "--phase-2", "40"]
 COMMANDS: dict[str, tuple[str, list[str], list[str] | None]] = {
-    "train": ("train", ["--seed", "1", *TRAIN], None),
-    "sweep": ("train.sweep", ["--preset", "262p", "--seeds", "0-2", *TRAIN], None),
-    "finetune": ("train.finetune", ["262p", "--seeds", "0-1", *TRAIN[:6], *TRAIN[-2:]], None),
+    "train": ("train", ["--seed", "1", *TRAIN, *PHASES], None),
+    "sweep": ("train.sweep", ["--preset", "262p", "--seeds", "0-2", *TRAIN, *PHASES], None),
+    "finetune": ("train.finetune", ["262p", "--seeds", "0-1", *TRAIN], None),
     "certify": ("interp.certify", ["262p"], ["274p"]),
     "carry_probe": (
         "interp.carry_probe",

@@ -108,13 +108,15 @@ class Output:
         stood = read_manifest(self.folder)
         old = stood if stood is not None else read_manifest(self.folder, UNFINISHED) or {}
         before = _survey(self.folder)
+        cut_off = stood is None and (self.folder / UNFINISHED).exists()
         write_manifest(self.folder, old, UNFINISHED)
         (self.folder / MANIFEST).unlink(missing_ok=True)
         try:
             yield self.folder
         except BaseException:
-            if stood is not None and _survey(self.folder) == before:  # nothing was lost
-                write_manifest(self.folder, stood)
+            if not cut_off and _survey(self.folder) == before:  # nothing was touched
+                if stood is not None:
+                    write_manifest(self.folder, stood)
                 (self.folder / UNFINISHED).unlink()
             raise
         write_manifest(self.folder, self._conclude(old, before))
@@ -195,7 +197,7 @@ def _take(folder: Path, by: str) -> int:
 
 
 def _clean(folder: Path) -> None:
-    """Remove files that killed runs had not finished; folders inside with a lock do it themselves."""
+    """Remove what killed runs had not finished; rooms inside do it themselves."""
     for place, folders, files in os.walk(folder):
         if Path(place) != folder and is_room(Path(place)):
             folders.clear()

@@ -1,4 +1,4 @@
-"""Two processes in one folder, killed runs, full disks: a folder is whole, or says that it is not."""
+"""Two processes in one folder, killed runs, full disks: it is whole, or it says that it is not."""
 
 import json
 import os
@@ -203,20 +203,27 @@ def test_killed_between_any_two_steps_it_is_old_or_new_or_says_so(tmp_path: Path
 
 def test_a_run_that_fails_before_it_writes_leaves_the_folder_as_it_was(folder: Path) -> None:
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(InputError, match="another run"), Output(folder, by=BY) as output:
-        with output.writing():
+
+    def fail(**files: str) -> None:
+        with Output(folder, by=BY) as output, output.writing():
+            for name, text in files.items():
+                write_atomic(folder / name, text)
             raise InputError("another run")
+
+    with pytest.raises(InputError, match="another run"):
+        fail()
     assert names(folder) == ["a", "b", MANIFEST, "sub/c"]
     assert (folder / MANIFEST).read_bytes() == before
-    with pytest.raises(InputError, match="in the middle"), Output(folder, by=BY) as output:
-        with output.writing():
-            write_atomic(folder / "a", "other")
-            raise InputError("in the middle")
+    with pytest.raises(InputError, match="another run"):
+        fail(a="other")
     assert whole([str(folder)]) == 1
 
 
 def test_nothing_is_left_of_a_folder_in_which_nothing_was_written(tmp_path: Path) -> None:
     with pytest.raises(InputError), Output(tmp_path / "x" / "y", by=BY):
+        raise InputError("too soon")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError), Output(tmp_path / "x", by=BY) as output, output.writing():
         raise InputError("too soon")
     assert list(tmp_path.iterdir()) == []
 
