@@ -3,12 +3,10 @@
 `model.lanes.writer` writes the function that they belong to.
 """
 
-from typing import TYPE_CHECKING, Literal
+from abc import ABC, abstractmethod
+from typing import Literal
 
 from llvmlite import ir
-
-if TYPE_CHECKING:
-    from model.lanes.writer import LaneWriter
 
 LANES = 16
 HALF = LANES // 2
@@ -32,6 +30,37 @@ def is_float(kind: ir.Type) -> bool:
     return kind == F32 or (isinstance(kind, ir.VectorType) and kind.element == F32)
 
 
+class Writer(ABC):
+    """What a value needs of the function that it belongs to; see `model.lanes.writer`."""
+
+    build: ir.IRBuilder
+    entry: ir.Block
+
+    @abstractmethod
+    def kind(self, element: ir.Type) -> ir.VectorType:
+        """Name the vectors of an element."""
+
+    @abstractmethod
+    def lift(self, value: "Lane | float | int", kind: ir.Type) -> "Lane":
+        """Make a constant a vector."""
+
+    @abstractmethod
+    def splat(self, scalar: ir.Value) -> "Lane":
+        """Put one number into every lane."""
+
+    @abstractmethod
+    def index(self, value: Index) -> ir.Value:
+        """Make an index an IR value."""
+
+    @abstractmethod
+    def plus(self, left: Index, right: Index) -> Index:
+        """Add indices."""
+
+    @abstractmethod
+    def times(self, left: Index, right: int) -> Index:
+        """Multiply an index by a constant."""
+
+
 class Lane:
     """A value of 16 lanes (floats, integers or truth values), with arithmetic on all of them.
 
@@ -40,7 +69,7 @@ class Lane:
     A single number behaves the same way, for the small matrix products outside the hot loops.
     """
 
-    def __init__(self, code: "LaneWriter", value: ir.Value) -> None:
+    def __init__(self, code: Writer, value: ir.Value) -> None:
         """Wrap an IR value that `code` is building."""
         self.code = code
         self.value = value
@@ -114,7 +143,7 @@ class Lane:
 class Variable:
     """A mutable vector that survives loops; LLVM keeps it in a register."""
 
-    def __init__(self, code: "LaneWriter", initial: Lane) -> None:
+    def __init__(self, code: Writer, initial: Lane) -> None:
         """Reserve the variable in the function's entry and set it."""
         self.code = code
         with code.build.goto_block(code.entry):
@@ -138,7 +167,7 @@ class Variable:
 class Memory:
     """A run of 32-bit numbers that the kernel reads and writes."""
 
-    def __init__(self, code: "LaneWriter", base: ir.Value, offset: Index = 0) -> None:
+    def __init__(self, code: Writer, base: ir.Value, offset: Index = 0) -> None:
         """Name the memory at `base` plus `offset` numbers."""
         self.code, self.base, self.offset = code, base, offset
 

@@ -25,6 +25,7 @@ from model.lanes.values import (
     Memory,
     Variable,
     Vectors,
+    Writer,
     is_float,
 )
 
@@ -32,7 +33,7 @@ MOST_CONSTANTS = 64
 """Room for different numbers that parts of 8 lanes name."""
 
 
-class LaneWriter:
+class LaneWriter(Writer):
     """The function under construction."""
 
     def __init__(self, name: str, arguments: Sequence[str], *, vectors: Vectors) -> None:

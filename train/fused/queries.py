@@ -7,16 +7,13 @@ at a time; a body that took a column from attention to loss and back would spill
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
 from model.lanes import HALF, I32, I64, LANES, LOG2_E, Index, Lane, Memory, Variable
-from model.task import N_INPUT, N_PROMPT, N_TARGET
-
-if TYPE_CHECKING:
-    from train.fused.step import StepWriter
+from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
+from train.fused.algebra import StepAlgebra
 
 TILE_ROWS, TILE_COLUMNS = 6, {HALF: 2, LANES: 4}
 """Sums of an outer product that registers hold at once; columns by the lanes of a register."""
@@ -37,7 +34,7 @@ def add_products(sums: list[Variable], factor: Lane, vector: list[Lane]) -> None
 class QueryStages:
     """Writes the columns of a group of sequences: attention, feed-forward, head, and back."""
 
-    def __init__(self, step: "StepWriter", lane: Index) -> None:
+    def __init__(self, step: StepAlgebra, lane: Index) -> None:
         """Name the first of the lanes at work."""
         self.step, self.lane = step, lane
         self.code, self.d, self.d_ff = step.code, step.config.d_model, step.config.d_ff
@@ -151,6 +148,14 @@ class QueryStages:
         resid_post = [a + b.get() for a, b in zip(resid_mid, written, strict=True)]
         self._keep(column, h=h, xhat=xhat, rinv=[rinv], resid_post=resid_post)
 
+    def _target_token(self, column: ir.Value) -> Lane:
+        """Read the tokens to predict in a column; EOS in the last."""
+        build = self.code.build
+        last = build.icmp_signed(">=", column, ir.Constant(I64, N_ANSWER))
+        inside = build.select(last, ir.Constant(I64, N_ANSWER - 1), column)
+        digit = self.step.token(self.code.plus(inside, N_PROMPT), self.lane)
+        return Lane(self.code, build.select(last, self.code.ints(EOS).value, digit.value))
+
     def _predict(self, column: ir.Value) -> None:
         """From resid_post to the loss, and back to the gradient at resid_post, token by token."""
         step, code, d = self.step, self.code, self.d
@@ -158,7 +163,7 @@ class QueryStages:
         final = step.scale(xhat, "ln_final")
         scaled = [value * LOG2_E for value in final]  # logits in units of ln 2, for exp2
         W_E, row = step.param("W_E"), self._row("dlogits", column)
-        target = step.target_token(column, self.lane)
+        target = self._target_token(column)
 
         def is_target(token: ir.Value) -> Lane:
             return target.compare("==", code.splat(code.build.trunc(token, I32)))

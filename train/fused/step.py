@@ -19,14 +19,13 @@ from model.lanes import (
     LANES,
     LOG2_E,
     Code,
-    Index,
     Kernel,
     Lane,
     Memory,
     Vectors,
     compile_kernel,
 )
-from model.task import EOS, N_ANSWER, N_INPUT, N_PROMPT, N_TARGET
+from model.task import N_INPUT, N_PROMPT, N_TARGET
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused.algebra import StepAlgebra
 from train.fused.memory import padded
@@ -173,14 +172,6 @@ class StepWriter(StepAlgebra):
             )
             with code.in_parts() as lane:
                 QueryStages(self, lane).write()
-
-    def target_token(self, column: ir.Value, lane: Index) -> Lane:
-        """Read the tokens to predict in a column; EOS in the last."""
-        build = self.code.build
-        last = build.icmp_signed(">=", column, ir.Constant(I64, N_ANSWER))
-        inside = build.select(last, ir.Constant(I64, N_ANSWER - 1), column)
-        digit = self.token(self.code.plus(inside, N_PROMPT), lane)
-        return Lane(self.code, build.select(last, self.code.ints(EOS).value, digit.value))
 
     def table_gradient(self) -> None:
         """Pull the tables' gradients back to weights, norm, embedding and positions."""

@@ -100,7 +100,7 @@ def test_rounds_follow_the_best(store, tmp_path, capsys) -> None:
     assert rounds["best"].sum() == 2
     parents = rounds["parent"].unique()
     assert parents[0] == str(folder / "s1")
-    assert parents[3].startswith(str(out / "round-1"))
+    assert parents[1].startswith(str(out / "round-1"))
     card = json.loads((out / "best" / "model.json").read_text())
     assert len(card["lineage"]) == 3
 
