@@ -43,7 +43,7 @@ from model.dense import dense
 from model.errors import InputError
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import Output, console, progress_console, run_command, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +250,11 @@ def find_algorithm(
     if controls_too:
         networks |= controls(source.model)
     for name, model in networks.items():
-        with progress_console.status(f"{name} ..."):
-            result = run(model, config, name)
-        write(result, config, name, out / name)
+        with Output(out / name, by="python -m analyses.algorithm") as output:
+            with progress_console.status(f"{name} ..."):
+                result = run(model, config, name)
+            with output.writing():
+                write(result, config, name, out / name)
         print_result(result, name)
         console.print(f"tables, figure and program: {out / name}", highlight=False)
 

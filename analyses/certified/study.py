@@ -4,13 +4,14 @@ python -m analyses.certified 262p
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tyro.conf import Positional
 
 from interp.certify import CLAIMS, TOTAL, Certificate, Count, Result, run, write_certificate
 from model.checkpoint import CARD, read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.shell import Output, console, run_command, write_atomic
 
 HEADING = "## Certified"
 NEXT_HEADING = "## How it was made"
@@ -57,16 +58,22 @@ def certify_shipped(name: str) -> Result:
     readme = checkpoint.path / "README.md"
     if not (checkpoint.path / CARD).exists() or not readme.exists():
         raise InputError(f"{name} is no shipped folder with {CARD} and README.md")
-    result = run(checkpoint.model)
+    with Output(checkpoint.path, by="python -m analyses.certified", adds=True) as output:
+        result = run(checkpoint.model)
+        with output.writing():
+            _write(result, checkpoint.path, readme)
+    return result
+
+
+def _write(result: Result, folder: Path, readme: Path) -> None:
     wrong = result.atlas[result.atlas["real"] == "wrong"]
     witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
-    write_certificate(result.certificate, witnesses, checkpoint.path / "certificate.json")
+    write_certificate(result.certificate, witnesses, folder / "certificate.json")
     card = readme.read_text(encoding="utf-8")
     before, _, after = card.partition(NEXT_HEADING)
     before = before.partition(HEADING)[0]
-    section = write_section(result.certificate, checkpoint.path.name)
+    section = write_section(result.certificate, folder.name)
     write_atomic(readme, before + section + NEXT_HEADING + after)
-    return result
 
 
 def certify_all(checkpoints: Positional[tuple[str, ...]]) -> None:

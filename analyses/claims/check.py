@@ -25,7 +25,7 @@ from analyses.claims.world import World, read_world
 from interp.failure_diff import records
 from interp.output import save_json, save_table
 from model.checkpoint import shipped
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import Output, console, progress_console, run_command, write_atomic
 
 MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
 """Every measure by name; each takes the world and the arguments of its claim."""
@@ -97,10 +97,19 @@ def claims(
         out: Folder for claims.csv, claims.json and claims.md.
     """
     world = read_world(checkpoints or shipped(), pairs, certify=certify)
-    with progress_console.status("checking") as status:
-        table = check(world, report=lambda claim: status.update(claim.statement))
-    save_table(table, out / "claims.csv")
-    write_atomic(out / "claims.md", to_markdown(table))
+    with Output(out, by="python -m analyses.claims") as output:
+        with progress_console.status("checking") as status:
+            table = check(world, report=lambda claim: status.update(claim.statement))
+        with output.writing():
+            write(table, world, pairs, out)
+    show(table)
+    console.print(f"tables: {out}", highlight=False)
+
+
+def write(table: pd.DataFrame, world: World, pairs: int, folder: Path) -> None:
+    """Write the findings as a table, as JSON and for a report."""
+    save_table(table, folder / "claims.csv")
+    write_atomic(folder / "claims.md", to_markdown(table))
     summary = {
         "checkpoints": [subject.name for subject in world.subjects],
         "sweeps": [sweep.name for sweep in world.sweeps],
@@ -113,7 +122,11 @@ def claims(
         "claims": [dataclasses.asdict(claim) for claim in CLAIMS],
         "findings": records(table),
     }
-    save_json(summary, out / "claims.json")
+    save_json(summary, folder / "claims.json")
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print the findings."""
     view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("statement", "verdict", "measured", "95 % interval"):
         view.add_column(name)
@@ -123,7 +136,6 @@ def claims(
     console.print(view)
     counts = table["verdict"].value_counts()
     console.print(", ".join(f"{n} {name}" for name, n in counts.items()), highlight=False)
-    console.print(f"tables: {out}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

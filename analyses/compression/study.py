@@ -37,7 +37,7 @@ from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from model.task import uniform_pairs
 from train.finetune import run_rounds
 from train.spec import FINETUNE
@@ -266,10 +266,12 @@ def compress(
     """
     source = read_checkpoint(checkpoint)
     folder = out / source.name
-    result = run(source.model, config, folder / "runs", source=source.name, workers=workers)
-    save_table(result.table, folder / "compression.csv")
-    save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
-    save_figure(plot(result), folder / "compression")
+    output = Output(folder, by="python -m analyses.compression", keeps=("runs/*",))
+    with output, output.writing():
+        result = run(source.model, config, folder / "runs", source=source.name, workers=workers)
+        save_table(result.table, folder / "compression.csv")
+        save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
+        save_figure(plot(result), folder / "compression")
     print_result(result, source.name)
     console.print(f"table, figure and networks: {folder}", highlight=False)
 

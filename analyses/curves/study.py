@@ -22,7 +22,7 @@ from interp.output import save_json, save_table
 from model.checkpoint import CARD, read_checkpoint, versions
 from model.config import ModelConfig
 from model.errors import InputError
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
@@ -233,20 +233,26 @@ def curves(
         raise InputError(f"{problem}: choose from {', '.join(CURVE_SETS)}")
     if take and len(names) > 1:
         raise InputError("--take is for one figure: name just that one")
-    for name in names:
-        wanted = CURVE_SETS[name]
-        stores = take or tuple(str(runs / store) for store in wanted.stores)
-        missing = [store for store in stores if not take and not Path(store).exists()]
-        if missing:
-            raise InputError(f"{missing[0]} is not there: run {wanted.trained_by} first")
-        facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
-        words = ["--take", *take] if take else []
-        words += ["--all-seeds"] if take and all_seeds else []
-        command = " ".join(["python -m analyses.curves", name, *words])
-        keep({"command": command, **facts}, table, out / f"{name}.csv")
-        n_runs = len(facts["runs"])
-        text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
-        console.print(text, highlight=False, soft_wrap=True)
+    with Output(out, by="python -m analyses.curves", adds=True) as output, output.writing():
+        for name in names:
+            _keep_set(name, take, all_seeds, runs, out)
+
+
+def _keep_set(name: str, take: Sequence[str], all_seeds: bool, runs: Path, out: Path) -> None:
+    """Keep the curves of one figure."""
+    wanted = CURVE_SETS[name]
+    stores = take or tuple(str(runs / store) for store in wanted.stores)
+    missing = [store for store in stores if not take and not Path(store).exists()]
+    if missing:
+        raise InputError(f"{missing[0]} is not there: run {wanted.trained_by} first")
+    facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
+    words = ["--take", *take] if take else []
+    words += ["--all-seeds"] if take and all_seeds else []
+    command = " ".join(["python -m analyses.curves", name, *words])
+    keep({"command": command, **facts}, table, out / f"{name}.csv")
+    n_runs = len(facts["runs"])
+    text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ from analyses.dynamics.runs import RunRecord, read_runs
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
 from interp.output import save_figure, save_table
 from model.errors import InputError
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,17 @@ def study_dynamics(
     if redraw is not None:
         if runs:
             raise InputError("--redraw takes no runs: it draws those of its folder")
-        folder, measurements = redraw, Measurements.read(redraw)
-    else:
-        if workers < 1:
-            raise InputError(f"--workers is {workers}: it must be 1 or more")
-        folder = out
-        measurements = run(read_runs(runs), config, out / "snapshots", workers)
-    result = conclude(measurements)
-    write(result, folder)
+    elif workers < 1:
+        raise InputError(f"--workers is {workers}: it must be 1 or more")
+    folder = redraw or out
+    output = Output(folder, by="python -m analyses.dynamics", keeps=("snapshots/*",))
+    with output, output.writing():
+        if redraw is not None:
+            measurements = Measurements.read(redraw)
+        else:
+            measurements = run(read_runs(runs), config, out / "snapshots", workers)
+        result = conclude(measurements)
+        write(result, folder)
     print_result(measurements, result.onsets, result.summary, result.order)
     console.print(f"written to {folder}", highlight=False)
 

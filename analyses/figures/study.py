@@ -26,7 +26,7 @@ from analyses.gallery import (
 from interp.output import FORMATS, save_json
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import Output, console, progress_console, run_command, write_atomic
 
 __all__ = ["FIGURES", "main", "make_figures"]
 Format = Literal["png", "svg", "pdf"]
@@ -180,14 +180,16 @@ def figures(
         raise InputError("no format: give some of png, svg and pdf")
     chosen = choose_figures(names)
     folder = out or Path("out/figures") / read_checkpoint(checkpoint).name
-    rows = make_figures(
-        chosen,
-        Source(checkpoint=checkpoint, results=results, seed=seed),
-        folder,
-        formats=format,
-        recompute=recompute,
-        skip_missing=not names,
-    )
+    output = Output(folder, by="python -m analyses.figures", adds=True)
+    with output, output.writing():
+        rows = make_figures(
+            chosen,
+            Source(checkpoint=checkpoint, results=results, seed=seed),
+            folder,
+            formats=format,
+            recompute=recompute,
+            skip_missing=not names,
+        )
     show_made(rows, folder, format)
 
 

@@ -22,7 +22,7 @@ from interp.certify import TOTAL, UNDECIDED, WRONG, Certificate, certify, traini
 from interp.output import save_table
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.shell import Output, console, run_command, write_atomic
 from model.task import N_TARGET
 from train.cases import write_cases
 from train.config import TrainConfig
@@ -108,6 +108,19 @@ def run_repair(
     Returns:
         The best standing reached, and one row for every checkpoint that was certified.
     """
+    output = Output(folder, by="python -m analyses.repair", keeps=("round-*/*",))
+    with output, output.writing():
+        return _run_rounds(checkpoint, folder, config, seeds, rounds, workers)
+
+
+def _run_rounds(
+    checkpoint: str,
+    folder: Path,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    rounds: int,
+    workers: int,
+) -> tuple[Standing, pd.DataFrame]:
     best = assess(checkpoint)
     rows = [tabulate_standing(best, 0, None)]
     for number in range(1, rounds + 1):

@@ -24,7 +24,7 @@ from analyses.report.section import Picture, Section, load_section
 from analyses.report.source import Source
 from model.checkpoint import weights_sha256
 from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.shell import Output, console, run_command, write_atomic
 
 
 def read_back(name: str, out: Path, origin: dict[str, Any]) -> Section:
@@ -97,16 +97,14 @@ def report(
         "quick": quick,
     }
     folder = out or Path("out/report") / read.name
-    try:
-        (folder / "sections").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
-    missing = find_sections(names, folder, origin, recompute=recompute)
-    make_all(missing, source, folder, origin, workers)
-    made = [read_back(name, folder, origin) for name in names]
     words = [checkpoint, "--out", str(folder), *(["--quick"] if quick else [])]
     words += ["--seed", str(seed)] + (["--sections", *names] if sections else [])
-    write_report(made, read, folder, f"python -m analyses.report {shlex.join(words)}")
+    output = Output(folder, by="python -m analyses.report", keeps=("sections/*",))
+    with output, output.writing():
+        missing = find_sections(names, folder, origin, recompute=recompute)
+        make_all(missing, source, folder, origin, workers)
+        made = [read_back(name, folder, origin) for name in names]
+        write_report(made, read, folder, f"python -m analyses.report {shlex.join(words)}")
     for section in made:
         state = "made now" if section.name in missing else "read"
         console.print(

@@ -26,7 +26,7 @@ from analyses.training_tables.sweeps import Settings
 from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
 from model.errors import InputError
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from train.engine import check_device
 from train.sweep import read_seeds
 
@@ -166,12 +166,14 @@ def training_tables(
         full_length=full_length,
     )
     redrawn = {figure: table for table, (figure, _) in FIGURES.items() if figure != table}
-    for name in names:
-        if name in redrawn:
-            draw_figure(redrawn[name], out)
-            console.print(f"in {out / f'{name}.png'}", highlight=False)
-        else:
-            make_table(name, settings)
+    output = Output(out, by="python -m analyses.training_tables", adds=True)
+    with output, output.writing():
+        for name in names:
+            if name in redrawn:
+                draw_figure(redrawn[name], out)
+                console.print(f"in {out / f'{name}.png'}", highlight=False)
+            else:
+                make_table(name, settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

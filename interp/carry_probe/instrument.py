@@ -44,7 +44,7 @@ from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
 from model.factored import init_params
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 from model.task import carry_stratified_pairs, query_position, uniform_pairs
 from model.threads import limit_threads
 
@@ -224,13 +224,17 @@ def carry_probe(
     )
     read = read_checkpoint(checkpoint)
     folder = out or Path("out/carry_probe") / read.name
-    with Progress(console=progress_console, transient=True) as progress:
+    with (
+        Output(folder, by="python -m interp.carry_probe") as output,
+        Progress(console=progress_console, transient=True) as progress,
+    ):
         result = run(read.model, config, read.name, progress)
         task = progress.add_task("files and figures", total=None)
-        save(result, folder)
-        joblib.Parallel(n_jobs=config.jobs)(
-            joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
-        )
+        with output.writing():
+            save(result, folder)
+            joblib.Parallel(n_jobs=config.jobs)(
+                joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
+            )
         progress.remove_task(task)
     show(result)
     console.print(f"tables and figures: {folder}", highlight=False)

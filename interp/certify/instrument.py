@@ -28,7 +28,7 @@ from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 from model.task import N_TARGET
 
 
@@ -184,9 +184,11 @@ def certify_command(
             default out/certify/NAME.
     """
     read = read_checkpoint(checkpoint)
-    result = run(read.model, config)
     folder = out or Path("out/certify") / read.name
-    write(result, folder)
+    with Output(folder, by="python -m interp.certify") as output:
+        result = run(read.model, config)
+        with output.writing():
+            write(result, folder)
     report(result)
     console.print(f"written to {folder}", highlight=False)
 

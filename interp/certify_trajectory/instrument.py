@@ -21,7 +21,7 @@ from model.checkpoint import load, trajectory_steps
 from model.decode import count_errors
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 from model.task import uniform_pairs
 
 
@@ -116,10 +116,12 @@ def trajectory(
         config: Snapshots and budgets.
         out: Folder for trajectory.csv and the figure; by default out/certify_trajectory/NAME.
     """
-    table = run(checkpoint, config)
     folder = out or Path("out/certify_trajectory") / Path(checkpoint).name
-    save_table(table, folder / "trajectory.csv")
-    save_figure(plot(table), folder / "trajectory")
+    with Output(folder, by="python -m interp.certify_trajectory") as output:
+        table = run(checkpoint, config)
+        with output.writing():
+            save_table(table, folder / "trajectory.csv")
+            save_figure(plot(table), folder / "trajectory")
     for row in table.to_dict("records"):
         console.print(
             f"step {row['step']:.0f}: certified {row['real_lower']:.3e} to "

@@ -49,7 +49,7 @@ from interp.rank_ablation import (
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from model.tables import tabulate
 from model.task import N_ANSWER, N_DIGITS, N_INPUT, TOKENS, carries, digits
 
@@ -224,14 +224,16 @@ def draw_component(
         out: Folder of the results; each checkpoint gets its own in it.
     """
     source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
-    stem = out / source.name / f"{config.matrix}-{config.basis}-{config.component}"
-    fields = {name: value for name, value in asdict(result).items() if name != "by_column"}
-    save_json(
-        {"checkpoint": source.name, "config": asdict(config), **fields}, stem.with_suffix(".json")
-    )
-    save_table(result.by_column, stem.with_suffix(".csv"))
-    save_figure(plot(result, source.name), stem)
+    folder = out / source.name
+    stem = folder / f"{config.matrix}-{config.basis}-{config.component}"
+    with Output(folder, by="python -m interp.component_portrait", adds=True) as output:
+        result = run(source.model, config)
+        fields = {name: value for name, value in asdict(result).items() if name != "by_column"}
+        content = {"checkpoint": source.name, "config": asdict(config), **fields}
+        with output.writing():
+            save_json(content, stem.with_suffix(".json"))
+            save_table(result.by_column, stem.with_suffix(".csv"))
+            save_figure(plot(result, source.name), stem)
     for line in describe(result):
         console.print(line, highlight=False)
     console.print(f"figure: {stem}.png", highlight=False)

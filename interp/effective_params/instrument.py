@@ -34,7 +34,7 @@ from model.config import ModelConfig, qkv_names
 from model.dense import compose
 from model.errors import InputError
 from model.factored import Params, factor_names
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from model.task import encode, query_position, uniform_pairs
 
 SMALL = 1e-6
@@ -207,13 +207,15 @@ def count_parameters(
         out: Folder of the results; each checkpoint gets its own in it.
     """
     source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
     folder = out / source.name
-    save_json(
-        {"checkpoint": source.name, "config": asdict(config), **asdict(result)},
-        folder / "ranks.json",
-    )
-    save_figure(plot(result), folder / "spectrum")
+    with Output(folder, by="python -m interp.effective_params") as output:
+        result = run(source.model, config)
+        with output.writing():
+            save_json(
+                {"checkpoint": source.name, "config": asdict(config), **asdict(result)},
+                folder / "ranks.json",
+            )
+            save_figure(plot(result), folder / "spectrum")
     rows = {
         "nominal parameters": result.nominal,
         "gauge directions": result.gauge,

@@ -54,10 +54,11 @@ from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.dense import Dense, dense
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
 DEFAULT_A, DEFAULT_B = HARD_CASES["published failing case"]
+COMMAND = "python -m interp.failure_diff"
 _QUICK_SEARCH = SearchConfig(completions=8, attacked=100, listed=100, samples=1_000)
 
 
@@ -272,29 +273,32 @@ def failure_diff(
     if search_only:
         _search(found.model, found.name, out or folder / "search", seed)
         return
-    with progress_console.status("loading") as status:
+    target = out or folder / f"{a}_{b}"
+    with Output(target, by=COMMAND) as output, progress_console.status("loading") as status:
         config = Config(a=a, b=b, certify=certify, seed=seed)
         result = run(found.model, config, found.name, report=status.update)
-        target = out or folder / f"{a}_{b}"
-        save_result(result, target)
         status.update("figures")
-        for name, figure in plot(result).items():
-            save_figure(figure, target / name)
+        with output.writing():
+            save_result(result, target)
+            for name, figure in plot(result).items():
+                save_figure(figure, target / name)
     print_result(result)
     console.print(f"tables and figures: {target}", highlight=False)
 
 
 def _search(model: Adder, name: str, folder: Path, seed: int) -> SearchResult:
-    with progress_console.status("search") as status:
-        result = search(
-            model,
-            SearchConfig(seed=seed),
-            report=lambda column: status.update(f"searching column {column}"),
-        )
-    for table in ("columns", "contexts", "groups"):
-        save_table(getattr(result, table), folder / f"{table}.csv")
-    summary = {"checkpoint": name, "evaluations": result.evaluations, "seed": seed}
-    save_json(summary, folder / "search.json")
+    with Output(folder, by=COMMAND) as output:
+        with progress_console.status("search") as status:
+            result = search(
+                model,
+                SearchConfig(seed=seed),
+                report=lambda column: status.update(f"searching column {column}"),
+            )
+        with output.writing():
+            for table in ("columns", "contexts", "groups"):
+                save_table(getattr(result, table), folder / f"{table}.csv")
+            summary = {"checkpoint": name, "evaluations": result.evaluations, "seed": seed}
+            save_json(summary, folder / "search.json")
     print_search(result, name)
     console.print(f"tables: {folder}", highlight=False)
     return result

@@ -41,7 +41,7 @@ from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
 from model.checkpoint import Checkpoint, read_checkpoint, weights_sha256
 from model.errors import InputError
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import Output, console, progress_console, run_command, write_atomic
 
 Matrix = Literal[
     "W_pos",
@@ -226,30 +226,36 @@ def ablate_checkpoint(
     """
     sources = [read_checkpoint(name) for name in (checkpoint, *checkpoints)]
     folder = out / sources[0].name
-    results = []
-    for source in sources:
-        keep = job_folder(out / source.name, source, config)
-        result = run(source.model, config, workers=workers, keep=keep)
-        for table in (result.ablations, result.gauges):
-            table.insert(0, "checkpoint", source.name)
-        results.append(result)
-    result = Result(
-        pd.concat([r.ablations for r in results], ignore_index=True),
-        pd.concat([r.gauges for r in results], ignore_index=True),
-    )
+    output = Output(folder, by="python -m interp.rank_ablation", keeps=("jobs-*/*",))
+    with output, output.writing():
+        results = []
+        for source in sources:
+            keep = job_folder(out / source.name, source, config)
+            result = run(source.model, config, workers=workers, keep=keep)
+            for table in (result.ablations, result.gauges):
+                table.insert(0, "checkpoint", source.name)
+            results.append(result)
+        result = Result(
+            pd.concat([r.ablations for r in results], ignore_index=True),
+            pd.concat([r.gauges for r in results], ignore_index=True),
+        )
+        write(result, [source.name for source in sources], config, folder)
+    print_ablations(result.ablations, config.metric)
+    print_gauges(result.gauges)
+    console.print(f"tables and figures: {folder}", highlight=False)
+
+
+def write(result: Result, checkpoints: Sequence[str], config: Config, folder: Path) -> None:
+    """Write tables, settings and figures."""
     write_atomic(folder / "ablations.parquet", parquet_bytes(result.ablations))
     exact = result.ablations["metric"].isin(["exact", *config.metric])
     save_table(result.ablations[exact], folder / "ablations.csv")
     if len(result.gauges):
         save_table(result.gauges, folder / "gauges.csv")
-    save_json(
-        {"checkpoints": [s.name for s in sources], "config": asdict(config)}, folder / "config.json"
-    )
+    content = {"checkpoints": list(checkpoints), "config": asdict(config)}
+    save_json(content, folder / "config.json")
     for name, figure in plot(result.ablations, config.metric).items():
         save_figure(figure, folder / name)
-    print_ablations(result.ablations, config.metric)
-    print_gauges(result.gauges)
-    console.print(f"tables and figures: {folder}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

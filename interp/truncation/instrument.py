@@ -39,7 +39,7 @@ from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import Output, console, progress_console, run_command
 from model.task import N_INPUT, Pairs, uniform_pairs
 
 RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
@@ -250,12 +250,15 @@ def truncate_checkpoint(
         out: Folder of the results; each checkpoint gets its own in it.
     """
     source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
     folder = out / source.name
-    save_table(result.table, folder / "truncations.csv")
-    save_table(result.smallest, folder / "smallest.csv")
-    save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
-    save_figure(plot(result), folder / "truncation")
+    with Output(folder, by="python -m interp.truncation") as output:
+        result = run(source.model, config)
+        with output.writing():
+            save_table(result.table, folder / "truncations.csv")
+            save_table(result.smallest, folder / "smallest.csv")
+            content = {"checkpoint": source.name, "config": asdict(config)}
+            save_json(content, folder / "config.json")
+            save_figure(plot(result), folder / "truncation")
     for row in result.smallest.to_dict("records"):
         if pd.isna(row.get("n_params", float("nan"))):
             line = "no truncation reaches it"

@@ -2,3 +2,10 @@ from .atomic import write_atomic as write_atomic
 from .cli import console as console
 from .cli import progress_console as progress_console
 from .cli import run_command as run_command
+from .manifest import MANIFEST as MANIFEST
+from .manifest import TIMING as TIMING
+from .manifest import UNFINISHED as UNFINISHED
+from .manifest import find_problems as find_problems
+from .manifest import read_manifest as read_manifest
+from .output import FolderInUse as FolderInUse
+from .output import Output as Output

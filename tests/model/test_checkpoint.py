@@ -122,7 +122,7 @@ def test_snapshots_of_a_trajectory(folder: Path) -> None:
     assert read_checkpoint(f"{folder}@100").name == "run@100"
     with pytest.raises(InputError, match="no snapshot of step 190: the nearest is 200"):
         load(f"{folder}@190")
-    with pytest.raises(InputError, match="no snapshot of step last"):
+    with pytest.raises(InputError, match="no snapshot of step 'last': a step is a number"):
         load(f"{folder}@last")
 
 
@@ -303,7 +303,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one bit flipped": (flip_a_weight, DAMAGED),
     "folder": (lambda p: p.mkdir(), f"has no {WEIGHTS}"),
     "code in a zip": (lambda p: torch.save({"model_config": RunsCode(p.parent / "x")}, p), RUNS),
-    "code in a pickle": (lambda p: p.write_bytes(pickle.dumps(RunsCode(p.parent / "x"), 2)), RUNS),
+    "code in a pickle": (
+        lambda p: p.write_bytes(pickle.dumps(RunsCode(p.parent / "x"), 2)),
+        DAMAGED,
+    ),
     "whole module": (lambda p: torch.save(torch.nn.Linear(2, 2), p), RUNS),
     "bare tensor": (lambda p: torch.save(torch.zeros(2), p), "not a published adder"),
     "unsupported key": (unsupported_key, "n_head = 7 changes the forward pass"),

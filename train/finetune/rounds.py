@@ -12,7 +12,9 @@ from tyro.conf import Positional
 
 from model.checkpoint import CARD, TRAJECTORY, WEIGHTS, read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.reading import read_regular
+from model.shell import Output, console, run_command, write_atomic
+from model.tensor_file import TRAJECTORY_LIMIT
 from train.__main__ import read_stop_rule
 from train.config import TrainConfig
 from train.progress import LOG
@@ -20,6 +22,7 @@ from train.run import CASES
 from train.spec import FINETUNE, RunSpec
 from train.sweep import read_seeds, watch_sweep
 
+COMMAND, KEPT = "python -m train.finetune", ("round-*/*", "start/*")
 PUBLISHED_ROUNDS = ("1e-3:100000", "3e-4:50000", "1e-4:30000")
 """Peak learning rate and steps of the report's three rounds (Table 5)."""
 
@@ -78,6 +81,19 @@ def run_rounds(
     Returns:
         One row a run with its round, and the folder of the last round's best run.
     """
+    with Output(folder, by=COMMAND, keeps=KEPT) as output, output.writing():
+        return _run_rounds(checkpoint, configs, seeds, folder, cases, workers, stop)
+
+
+def _run_rounds(
+    checkpoint: str,
+    configs: Sequence[TrainConfig],
+    seeds: Sequence[int],
+    folder: Path,
+    cases: str | None,
+    workers: int,
+    stop: Sequence[str],
+) -> tuple[pd.DataFrame, Path]:
     parent, tables = checkpoint, []
     for number, config in enumerate(configs, start=1):
         model = read_checkpoint(parent).model.config
@@ -101,7 +117,8 @@ def run_rounds(
         write_atomic(folder / "rounds.csv", pd.concat(tables).to_csv(index=False))
     for name in (WEIGHTS, CARD, LOG, TRAJECTORY, CASES):
         if (Path(parent) / name).exists():
-            write_atomic(folder / "best" / name, (Path(parent) / name).read_bytes())
+            data = read_regular(Path(parent) / name, TRAJECTORY_LIMIT)
+            write_atomic(folder / "best" / name, data)
     return pd.concat(tables), Path(parent)
 
 

@@ -3,19 +3,19 @@
 python -m train.ship runs/262p-ft/best 262p
 """
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
-from model.checkpoint import SHIPPED, TRAJECTORY, read_checkpoint, save
+from model.checkpoint import CARD, SHIPPED, TRAJECTORY, Checkpoint, read_checkpoint, save
 from model.decode import decode
 from model.intervals import clopper_pearson
-from model.shell import console, run_command, write_atomic
+from model.reading import read_json, read_regular
+from model.shell import Output, console, run_command, write_atomic
 from model.task import hard_pairs
+from model.tensor_file import TRAJECTORY_LIMIT
 from train.progress import LOG
 from train.run import CASES
 from train.validation import count_test_errors
@@ -119,18 +119,24 @@ def ship(
     """
     source = read_checkpoint(run)
     folder = out / name
-    measured = measure(run, uniform, stratified)
+    with Output(folder, by="python -m train.ship", adds=True) as output:
+        measured = measure(run, uniform, stratified)
+        with output.writing():
+            _write(source, measured, run, folder)
+    for kind, row in measured.items():
+        console.print(f"{kind}: {row['errors']} wrong of {row['pairs']:,}", highlight=False)
+    console.print(f"in {folder}", highlight=False)
+
+
+def _write(source: Checkpoint, measured: dict[str, Any], run: Path, folder: Path) -> None:
     kept = {k: v for k, v in source.card.items() if k not in ("sha256", "versions", "measured")}
     trained_with = source.card["versions"]
     save(folder, source.model, {**kept, "measured": measured, "trained_with": trained_with})
     for file in (LOG, TRAJECTORY, CASES):
         if (run / file).exists():
-            shutil.copyfile(run / file, folder / file)
-    card = json.loads((folder / "model.json").read_text())
-    write_atomic(folder / "README.md", write_card(name, {**card, "versions": trained_with}))
-    for kind, row in measured.items():
-        console.print(f"{kind}: {row['errors']} wrong of {row['pairs']:,}", highlight=False)
-    console.print(f"in {folder}", highlight=False)
+            write_atomic(folder / file, read_regular(run / file, TRAJECTORY_LIMIT))
+    card = read_json(folder / CARD)
+    write_atomic(folder / "README.md", write_card(folder.name, {**card, "versions": trained_with}))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

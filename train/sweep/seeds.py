@@ -17,7 +17,8 @@ from model.checkpoint import versions
 from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, run_command, write_atomic
+from model.reading import read_json
+from model.shell import UNFINISHED, Output, console, run_command, write_atomic
 from train.__main__ import UNCHANGED, ModelOverrides, read_stop_rule
 from train.config import PUBLISHED, TrainConfig
 from train.engine import check_device
@@ -26,6 +27,8 @@ from train.spec import RunSpec
 from train.sweep.parallel import Job, run_jobs
 from train.sweep.side_by_side import train_together
 from train.sweep.watch import SweepView
+
+COMMAND, KEPT = "python -m train.sweep", ("s*/*", "cases.csv")
 
 
 def read_seeds(texts: Sequence[str]) -> list[int]:
@@ -57,10 +60,10 @@ def read_result(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
         InputError: The folder holds another run.
     """
     path = folder / RUN
-    if not path.exists():
+    if not path.exists() or (folder / UNFINISHED).exists():
         return None
     try:
-        result = json.loads(path.read_text())
+        result = read_json(path)
         found = RunSpec.from_dict(result["spec"])
         tabulate_result(result)
     except (ValueError, KeyError, TypeError, OSError, AttributeError):
@@ -121,8 +124,21 @@ def run_sweep(
         One row a run, in the order of `specs`.
 
     Raises:
-        InputError: The store cannot be written, the scheduler not reached, or there is no GPU.
+        InputError: The store cannot be written or is being filled by another process, the
+            scheduler not reached, or there is no GPU.
     """
+    with Output(folder, by=COMMAND, keeps=KEPT) as output, output.writing():
+        return _run_sweep(specs, folder, workers, scheduler, report, advance)
+
+
+def _run_sweep(
+    specs: Sequence[RunSpec],
+    folder: Path,
+    workers: int,
+    scheduler: str | None,
+    report: Callable[[pd.DataFrame], None] | None,
+    advance: Callable[[float], None] | None,
+) -> pd.DataFrame:
     jobs = [Job(spec, folder / f"s{spec.seed}") for spec in specs]
     rows: dict[int, dict[str, Any]] = {}
     pending: list[Job] = []

@@ -19,7 +19,8 @@ from train.sweep.parallel import Job
 from train.sweep.seeds import main, read_result, tabulate_result
 from train.sweep.side_by_side import train_together
 
-FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
+FILES = ["log.csv", "manifest.json", "model.json", "model.safetensors", "run.json"]
+FILES += [STATE, "trajectory.safetensors"]
 
 pytestmark = pytest.mark.usefixtures("few_pairs")
 
