@@ -23,6 +23,7 @@ from model.task import (
     a_position,
     b_position,
 )
+from model.vectors import VectorSet, find_vectors
 
 LIMB = 100_000
 ARGUMENTS = (
@@ -242,9 +243,11 @@ class DecodeWriter:
 
 
 @cache
-def _compiled(d: int, d_ff: int, centre: bool, eps: float) -> tuple[DecodeWriter, Kernel]:
+def _compiled(
+    d: int, d_ff: int, centre: bool, eps: float, vectors: VectorSet
+) -> tuple[DecodeWriter, Kernel]:
     writer = DecodeWriter(d, d_ff, centre, eps)
-    return writer, compile_kernel("decode", ARGUMENTS, writer.write)
+    return writer, compile_kernel("decode", ARGUMENTS, writer.write, vectors=vectors)
 
 
 def run_decoder(
@@ -262,7 +265,7 @@ def run_decoder(
         Answers (12, n) int32 and margins (12, n) float32, column by column.
     """
     d, d_ff = tables.W_in.shape
-    writer, kernel = _compiled(d, d_ff, tables.centre, tables.eps)
+    writer, kernel = _compiled(d, d_ff, tables.centre, tables.eps, find_vectors())
     n = len(a)
     n_padded = -(-n // LANES) * LANES
     limbs = np.zeros((4, n_padded), np.int32)

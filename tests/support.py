@@ -1,11 +1,16 @@
 """Networks and inputs that several tests share."""
 
+import pytest
 import torch
 
 from model.adder import Adder
 from model.config import ModelConfig, TieQKV, param_shapes
 from model.task import N_INPUT, encode, uniform_pairs
+from model.vectors import supported_sets
 from train.config import TrainConfig
+
+EVERY_SET = [pytest.param(kind, id=kind.name) for kind in supported_sets()]
+"""Every set of vector instructions that this processor has."""
 
 FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
     ("none", 0),

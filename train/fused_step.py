@@ -14,8 +14,9 @@ from llvmlite import ir
 from model.config import VOCAB_SIZE
 from model.kernel import Kernel, compile_kernel
 from model.lane_code import Code
-from model.lanes import F32, I32, I64, LANES, LOG2_E, Lane, Memory, Vectors
+from model.lanes import F32, I32, I64, LANES, LOG2_E, Lane, Memory
 from model.task import N_INPUT, N_PROMPT, N_TARGET
+from model.vectors import VectorSet
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.fused_algebra import StepAlgebra
 from train.fused_memory import padded
@@ -56,7 +57,7 @@ N_CONSTANTS = 16
 class StepWriter(StepAlgebra):
     """Writes the fused step of one configuration."""
 
-    def compile(self, *, vectors: Vectors | None = None) -> Kernel:
+    def compile(self, *, vectors: VectorSet | None = None) -> Kernel:
         """Compile the kernel for the processor at hand."""
         return compile_kernel("train_steps", ARGUMENTS, self.write, vectors=vectors)
 
