@@ -1,12 +1,17 @@
 """Networks and inputs that several tests share."""
 
+import pytest
 import torch
 
 from model.adder import Adder
 from model.config import PRESETS, ModelConfig, TieQKV, param_shapes
 from model.factored import init_params
+from model.lanes.vectors import supported_sets
 from model.task import N_INPUT, encode, uniform_pairs
 from train.config import TrainConfig
+
+EVERY_SET = [pytest.param(kind, id=kind.name) for kind in supported_sets()]
+"""Every set of vector instructions that this processor has."""
 
 FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
     ("none", 0),
