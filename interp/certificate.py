@@ -14,7 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp.certify_count import TOTAL, build_automaton, count_avoiding
+from interp.certify_count import (
+    TOTAL,
+    Automaton,
+    Steps,
+    TooManySteps,
+    build_automaton,
+    cell_masses,
+    count_avoiding,
+)
 from interp.certify_range import check_range
 from interp.certify_search import Tree, search_column
 from interp.certify_verdicts import UNDECIDED, WRONG
@@ -24,6 +32,7 @@ from model.errors import InputError
 from model.task import N_ANSWER, N_TARGET
 
 Arithmetic = Literal["real", "float32"]
+Counting = Literal["joint", "columns"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("real", "float32")
 
 
@@ -52,10 +61,16 @@ class CertifyConfig:
 
 @dataclass(frozen=True)
 class Count:
-    """How many of the 10^20 pairs are answered correctly: from `lower` to `upper`, inclusive."""
+    """How many of the 10^20 pairs are answered correctly: from `lower` to `upper`, inclusive.
+
+    `counting` says how the bounds follow from the cells: "joint" counts the pairs that avoid all of
+    them; "columns", where that takes too many steps, subtracts the cells of every column from
+    `lower`, and those of the worst column from `upper`.
+    """
 
     lower: int
     upper: int
+    counting: Counting = "joint"
 
     @property
     def error_rates(self) -> tuple[float, float]:
@@ -144,14 +159,24 @@ def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]
     Returns:
         The count of the 11 digits, and that of digits and end token.
     """
-    bounds = []
-    for verdicts in ((WRONG, UNDECIDED), (WRONG,)):
-        automata = [
-            build_automaton(_leaves(trees, column, arithmetic, verdicts))
-            for column in range(N_TARGET)
-        ]
-        bounds.append([count_avoiding(automata[:n]) for n in (N_ANSWER, N_TARGET)])
-    return Count(bounds[0][0], bounds[1][0]), Count(bounds[0][1], bounds[1][1])
+    ends = [
+        [_leaves(trees, column, arithmetic, verdicts) for column in range(N_TARGET)]
+        for verdicts in ((WRONG, UNDECIDED), (WRONG,))
+    ]
+    steps = Steps()
+    automata: tuple[list[Automaton], list[Automaton]] = ([], [])
+
+    def bound(columns: int) -> Count:
+        try:
+            for built, cells in zip(automata, ends, strict=True):
+                built += [build_automaton(x, steps) for x in cells[len(built) : columns]]
+            lower, upper = (count_avoiding(built, steps=steps) for built in automata)
+            return Count(lower, upper)
+        except TooManySteps:
+            each, worst = ([sum(cell_masses(x)) for x in cells[:columns]] for cells in ends)
+            return Count(max(TOTAL - sum(each), 0), TOTAL - max(worst), "columns")
+
+    return bound(N_ANSWER), bound(N_TARGET)
 
 
 def _leaves(

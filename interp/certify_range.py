@@ -1,4 +1,4 @@
-"""For which weights the certifier proves anything, and where float32 stays below its largest number.
+"""For which weights the certifier proves anything, and where float32 stays below 2^127.
 
 Stored numbers are 0 or of magnitude 2^-126 to 2^64. Then no float64 number of the certifier itself
 can overflow (docs/certification.md, "The range"). A float32 intermediate is kept below 2^127 by
