@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.certify_count import TOTAL, build_automaton, count_avoiding
+from interp.certify_range import check_range
 from interp.certify_search import Tree, search_column
 from interp.certify_verdicts import UNDECIDED, WRONG
 from model.adder import Adder
@@ -112,8 +113,12 @@ def certify(
 
     Returns:
         Lower and upper counts in real arithmetic and in float32, with the cells that prove them.
+
+    Raises:
+        InputError: A weight is outside the range for which anything is proved.
     """
     config = config or CertifyConfig()
+    check_range(model.params)
     started = perf_counter()
     trees: list[Tree] = []
     for column in range(N_TARGET):

@@ -22,13 +22,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from interp.check_bounds import Checker
-from interp.check_cells import Cell, Sets, count_outside, holds_pair, rebuild
-from interp.check_content import COUNTS, Content, TreeContent, read_content
+from interp.check_cells import Cell, Sets, holds_pair, rebuild
+from interp.check_content import COUNTS, Content, read_content
+from interp.check_count import count_outside
 from interp.check_files import CERTIFICATE, find, hash_weights, read_bytes, read_checkpoint
 from interp.check_json import Unreadable, read_json, shown
-
-NAMES = ("right", "wrong", "undecided")
+from interp.check_tables import Checker
+from interp.check_verdicts import check_leaves, forward_margins
 
 
 class Refuted(Exception):
@@ -59,7 +59,10 @@ def check(
     wrong: dict[tuple[int, int], Cell] = {}
     for index, tree in enumerate(content.trees):
         cells, truth, codes = rebuild(sets, tree.column, tree.query, tree.codes.tolist())
-        _check_leaves(network, sets, tree, np.array(cells), np.array(truth), np.array(codes))
+        hints = tree.reference, tree.axes
+        leaves = np.array(cells), np.array(truth), np.array(codes)
+        fault = check_leaves(network, sets, tree.column, tree.query, hints, *leaves)
+        _require(fault is None, str(fault))
         for leaf, (cell, code) in enumerate(zip(cells, codes, strict=True)):
             for arithmetic, verdict in enumerate(divmod(code, 3)):
                 if verdict:
@@ -95,86 +98,6 @@ def _require(holds: bool, otherwise: str) -> None:
         raise Refuted(otherwise)
 
 
-def _check_leaves(
-    network: Checker,
-    sets: Sets,
-    tree: TreeContent,
-    cells: np.ndarray,
-    truth: np.ndarray,
-    codes: np.ndarray,
-) -> None:
-    column, query, axes = tree.column, tree.query, tree.axes
-    _require(
-        bool(np.abs(axes.T @ axes - np.eye(network.d)).max() < 1e-12),
-        f"the axes of column {column}, query {query} are not orthonormal",
-    )
-    hull = network.hull(column, query, tree.reference, axes)
-    for token in np.unique(truth):
-        for rows in np.array_split(
-            np.flatnonzero(truth == token), 1 + (truth == token).sum() // 2048
-        ):
-            boxes = hull.boxes(sets, cells[rows])
-            verdicts = _verdicts(network, boxes, axes, int(token))
-            for arithmetic, verdict in enumerate(verdicts):
-                claimed = codes[rows] // 3 if arithmetic == 0 else codes[rows] % 3
-                for i in np.flatnonzero((claimed != verdict) & (claimed != 2)):
-                    pieces = tuple(part[i : i + 1] for part in boxes)
-                    proved = _cover(network, pieces, axes, int(token), arithmetic, int(claimed[i]))
-                    _require(
-                        proved,
-                        f"column {column}, query {query}: a cell claimed {NAMES[claimed[i]]} in "
-                        f"{('real arithmetic', 'float32')[arithmetic]} cannot be proved so",
-                    )
-
-
-def _verdicts(
-    network: Checker, boxes: Sequence[np.ndarray], axes: np.ndarray, token: int
-) -> tuple[np.ndarray, np.ndarray]:
-    centre, width, error = boxes
-    value, real, float32, _ = network.margins(centre, width, error, axes, token)
-    first, second = (
-        np.where((value > r).all(1), 0, np.where((value < -r).any(1), 1, 2))
-        for r in (real, float32)
-    )
-    return first, second
-
-
-def _cover(
-    network: Checker,
-    box: Sequence[np.ndarray],
-    axes: np.ndarray,
-    token: int,
-    arithmetic: int,
-    claimed: int,
-    pieces: int = 100_000,
-) -> bool:
-    """Prove a verdict piece by piece, halving what is not proved along its main side."""
-    centre, width, error = box
-    while len(centre):
-        pieces -= len(centre)
-        if pieces < 0 or not width.max() > 0:
-            return False
-        value, *reach, slope = network.margins(
-            centre, width, np.repeat(error[:1], len(centre), axis=0), axes, token
-        )
-        reach = reach[arithmetic]
-        proved = (value > reach).all(1) if claimed == 0 else (value < -reach).any(1)
-        # A piece at whose centre the verdict is already false cannot be saved by halving.
-        certain = (value > 0).all(1) if claimed == 0 else (value < 0).any(1)
-        if not certain.all():
-            return False
-        tight = np.arange(len(centre)), np.argmin(value - reach, axis=1)
-        moved = np.where((reach[tight] < 1e29)[:, None], np.abs(slope[tight]) * width, width)
-        rows = np.flatnonzero(~proved)
-        side = moved[rows].argmax(axis=1)
-        width = width[rows]
-        width[np.arange(len(rows)), side] /= 2
-        step = width[np.arange(len(rows)), side][:, None] * axes.T[side]
-        centre = np.concatenate([centre[rows] - step, centre[rows] + step])
-        width = np.concatenate([width, width])
-    return True
-
-
 def _check_witnesses(
     network: Checker, sets: Sets, content: Content, wrong: dict[tuple[int, int], Cell]
 ) -> None:
@@ -198,40 +121,6 @@ def _check_witnesses(
     column = np.array([columns[tree] for tree in rows[:, 0]], dtype=np.int64)
     failing = margin[np.arange(len(rows)), column] < 0 if len(rows) else np.ones(0, dtype=bool)
     _require(bool(failing.all()), "a witness is answered correctly in its column")
-
-
-def forward_margins(network: Checker, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Run the network in float64 on true prefixes; margin of the true digit, columns 0 to 10."""
-    power = 10 ** np.arange(11)
-    n = len(a)
-    tokens = np.concatenate(
-        [
-            a[:, None] // power[9::-1] % 10,
-            np.full((n, 1), 10),
-            b[:, None] // power[9::-1] % 10,
-            np.full((n, 1), 11),
-            (a + b)[:, None] // power % 10,
-        ],
-        axis=1,
-    )
-    margins = np.zeros((n, 11))
-    for column in range(11):
-        last = 21 + column
-        place = np.arange(last + 1)
-        score = np.einsum(
-            "njd,nd->nj",
-            network.k.value[place, tokens[:, : last + 1]],
-            network.q.value[last, tokens[:, last]],
-        ) / np.sqrt(network.d)
-        weight = np.exp(score - score.max(axis=1, keepdims=True))
-        mixed = np.einsum("nj,njd->nd", weight, network.ov.value[place, tokens[:, : last + 1]])
-        y = network.x.value[last, tokens[:, last]] + mixed / weight.sum(axis=1, keepdims=True)
-        zero = np.zeros_like(y)
-        for token in range(10):
-            rows = np.flatnonzero(tokens[:, last + 1] == token)
-            value = network.margins(y[rows], zero[rows], zero[rows], np.eye(network.d), token)[0]
-            margins[rows, column] = value.min(axis=1, initial=np.inf)
-    return margins
 
 
 @dataclass(frozen=True)
@@ -286,7 +175,9 @@ def run(arguments: Arguments) -> int:
         Path(file) if file is not None else find(arguments.checkpoint) / CERTIFICATE
     )
     try:
-        counts = check(content, tensors, config)
+        # Underflow is part of the bounds (check_rounding.TINY); nothing else may go unnoticed.
+        with np.errstate(all="raise", under="ignore"):
+            counts = check(content, tensors, config)
     except (Refuted, ValueError, FloatingPointError) as error:
         print(f"the certificate does not hold: {error}")
         return 1

@@ -14,6 +14,7 @@ from flint import arb
 UNIT = arb(2) ** -24
 TINY = arb(2) ** -100
 """Below this a result may be flushed to zero."""
+NORMAL = arb(2) ** -126
 LARGEST = arb(2) ** 127
 LIBRARY = 4
 """Units of 2^-24 by which exp, erf and square root may be wrong (two units in the last place)."""
@@ -38,9 +39,9 @@ class Computed:
 
 
 def stored(value: float) -> Computed:
-    """Take a stored number; a processor that flushes may read it as zero where it is tiny."""
+    """Take a stored number; a processor that flushes may read a subnormal one as zero."""
     exact = arb(value)
-    return Computed(exact, exact.abs_upper() if abs(exact) < TINY else arb(0))
+    return Computed(exact, exact.abs_upper() if abs(exact) < NORMAL else arb(0))
 
 
 def rounded(value: arb, moved: arb, roundings: arb, size: arb, steps: int = 1) -> Computed:

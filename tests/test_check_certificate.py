@@ -83,7 +83,19 @@ def split_leaf(content: dict) -> None:
 
 
 def skew_axes(content: dict) -> None:
-    content["trees"][0]["axes"][0][0] += 0.01
+    content["trees"][0]["axes"][0][0] += 0.5
+
+
+def no_axes(content: dict) -> None:
+    content["trees"][0]["axes"] = [[0.0] * 4] * 4
+
+
+def far_reference(content: dict) -> None:
+    content["trees"][0]["reference"][0] = 1e9
+
+
+def infinite_reference(content: dict) -> None:
+    content["trees"][0]["reference"][0] = float("inf")
 
 
 def other_hash(content: dict) -> None:
@@ -102,7 +114,10 @@ def drop_tree(content: dict) -> None:
         (drop_node, "the size that is stated"),
         (cut_node, "too few nodes"),
         (split_leaf, "splits what cannot be split"),
-        (skew_axes, "not orthonormal"),
+        (skew_axes, "cannot be proved"),
+        (no_axes, "cannot be proved"),
+        (far_reference, "cannot be proved"),
+        (infinite_reference, "is no number of JSON"),
         (other_hash, "other weights"),
         (drop_tree, "there are not 103 trees"),
     ],
@@ -127,7 +142,7 @@ def test_altered_counts_and_witnesses_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ):
     # The leaves are checked in the tests above; here only what follows them.
-    monkeypatch.setattr("interp.check_certificate._check_leaves", lambda *_: None)
+    monkeypatch.setattr("interp.check_certificate.check_leaves", lambda *_: None)
 
     def one_more(content: dict) -> None:
         for end in ("lower", "upper"):
