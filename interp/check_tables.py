@@ -3,6 +3,7 @@
 import numpy as np
 
 from interp.check_bounds import Head
+from interp.check_files import qkv_names
 from interp.check_hull import Hull, Tables, build_hull
 from interp.check_rounding import (
     PEAK,
@@ -47,7 +48,7 @@ class Checker:
             self.norm("ln_final"),
             tensors["W_E"].T,
         )
-        self.tables = self.tabulate(config["tie_qkv"])
+        self.tables = self.tabulate(qkv_names(config))
 
     def norm(self, name: str) -> Norm:
         """Read a norm."""
@@ -60,14 +61,14 @@ class Checker:
         names = (name,) if name in self.t else (f"{name}_A", f"{name}_B")
         return multiply([self.t[part] for part in names])
 
-    def tabulate(self, tie: str) -> Tables:
-        """Compute residual stream, queries, keys and values."""
+    def tabulate(self, projections: list[tuple[str, ...]]) -> Tables:
+        """Compute residual stream, and queries, keys and values by their stored factors."""
         peaks = []
         stream, size = self.stream()
         h, sound, peak = self.norm("ln1").apply(stream)
         peaks += [size.max(axis=-1), peak]
         found = []
-        for names in qkv(tie, self.t):
+        for names in projections:
             matrix = multiply([self.t[name] for name in names])
             found.append(matrix.apply(h))
             peaks.append(matrix.peak(h.size))
@@ -101,17 +102,3 @@ class Checker:
         possible = POSSIBLE[: 22 + column].copy()
         possible[21 + column] = np.arange(14) == query
         return build_hull(self.tables, possible, query, reference, axes)
-
-
-def qkv(mode: str, tensors: Tensors) -> list[tuple[str, ...]]:
-    """Find the stored factors of W_Q, W_K and W_V."""
-    found = []
-    for role in "QKV":
-        names = []
-        for stem in ("qkv_A", "qkv_B", "W"):
-            labels = [f"{stem}_{x}" for x in (role, "QK", "KV", "QKV") if role in x] + [stem]
-            names += [label for label in labels if label in tensors][:1]
-        if not names:
-            raise ValueError(f"no W_{role} for tie mode {mode}")
-        found.append(tuple(names))
-    return found
