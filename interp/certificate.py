@@ -140,7 +140,7 @@ def certify(
         budget = config.eos_budget if column == N_ANSWER else config.budget
         report = None if progress is None else lambda done, c=column: progress(c, done)
         trees += search_column(model, column, budget=budget, progress=report)
-    counts = {name: _count(trees, name) for name in ARITHMETICS}
+    counts = {name: count_cells(trees, name) for name in ARITHMETICS}
     return Certificate(
         sha256=weights_sha256(model.params),
         config=model.config.to_dict(),
@@ -153,7 +153,7 @@ def certify(
     )
 
 
-def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
+def count_cells(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
     """Count pairs that avoid every wrong cell (upper) and every undecided one too (lower).
 
     Returns:
