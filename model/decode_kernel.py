@@ -7,9 +7,7 @@ import torch
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.kernel import Kernel, compile_kernel
-from model.lane_code import Code
-from model.lanes import I64, INTS, LANES, Lane, Memory
+from model.lanes import I64, INTS, LANES, Code, Kernel, Lane, Memory, compile_kernel
 from model.tables import Tables
 from model.task import (
     EOS,

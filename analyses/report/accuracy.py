@@ -13,12 +13,9 @@ from analyses.report.numbers import format_number
 from analyses.report.section import Heading, Part, Picture, Section, Table, Text
 from analyses.report.source import Source
 from interp import certify
-from interp.certificate import Count
-from interp.certificate_file import CLAIMS, certificate_text
-from interp.certify_count import TOTAL
-from interp.check_certificate import Refuted, check
+from interp.certify import CLAIMS, TOTAL, Count, certificate_text
+from interp.check_certificate import Refuted, Unreadable, check, read_content
 from interp.output import save_json
-from model.atomic import write_atomic
 from model.decode import tables_of
 from model.errors import InputError
 from model.evaluation import (
@@ -28,6 +25,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.shell import write_atomic
 from model.task import N_ANSWER, Pairs, hard_pairs
 
 CERTIFICATE = "certificate.json"
@@ -193,8 +191,8 @@ def check_certificate(source: Source, content: dict[str, Any]) -> None:
         for name, value in source.model.params.items()
     }
     try:
-        check(content, tensors, source.model.config.to_dict())
-    except (Refuted, ValueError, KeyError, TypeError, IndexError) as error:
+        check(read_content(content), tensors, source.model.config.to_dict())
+    except (Refuted, Unreadable, ValueError) as error:
         raise InputError(
             f"the certificate of {source.name} does not hold ({error}): "
             f"make it again with {source.command('interp.certify')}"
