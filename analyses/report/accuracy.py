@@ -14,7 +14,7 @@ from analyses.report.section import Heading, Part, Picture, Section, Table, Text
 from analyses.report.source import Source
 from interp import certify
 from interp.certify import CLAIMS, TOTAL, Count, certificate_text
-from interp.check_certificate import Refuted, check
+from interp.check_certificate import Refuted, Unreadable, check, read_content
 from interp.output import save_json
 from model.decode import tables_of
 from model.errors import InputError
@@ -191,8 +191,8 @@ def check_certificate(source: Source, content: dict[str, Any]) -> None:
         for name, value in source.model.params.items()
     }
     try:
-        check(content, tensors, source.model.config.to_dict())
-    except (Refuted, ValueError, KeyError, TypeError, IndexError) as error:
+        check(read_content(content), tensors, source.model.config.to_dict())
+    except (Refuted, Unreadable, ValueError) as error:
         raise InputError(
             f"the certificate of {source.name} does not hold ({error}): "
             f"make it again with {source.command('interp.certify')}"

@@ -11,7 +11,7 @@ from analyses.repair import study as repair
 from analyses.smallest import study as smallest
 from interp.certify.certificate import CertifyConfig, certify
 from interp.certify.count import TOTAL
-from interp.check_certificate.checker import main as check
+from interp.check_certificate.command import main as check
 from model.checkpoint import SHIPPED, load, save
 from train.cases import read_cases, write_cases
 
