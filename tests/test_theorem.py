@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from interp.certificate import CertifyConfig, certify, count_cells
 from interp.certificate_file import CLAIMS
 from interp.certify_count import Steps
 from interp.certify_search import Tree, search_column
 from interp.check_bounds import Margins
 from interp.check_cells import Sets, first_cells, rebuild
-from interp.check_certificate import main
 from interp.check_count import count
 from interp.check_rounding import OWN, U32, Approx, Norm, gamma
 from interp.check_tables import Checker
 from interp.check_verdicts import check_leaves, proves
+
+from interp.check_certificate import main
 from model.adder import Adder
 from model.checkpoint import load
 from model.decode import count_errors

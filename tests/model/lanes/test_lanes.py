@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from model import lane_code
 from model.lanes.code import EXP2, Code
 from model.lanes.kernel import compile_kernel
 from model.lanes.values import F32, HALF, INTS, LANES, Lane

@@ -1,9 +1,6 @@
 import llvmlite.binding as llvm
 import pytest
 import torch
-from model.cli import run_command
-from model.kernel import make_machine, optimise
-from model.lane_code import Code
 
 from model.checkpoint import versions
 from model.config import PRESETS
@@ -13,6 +10,8 @@ from model.dense import dense
 from model.errors import InputError
 from model.handbuilt import handbuilt_adder
 from model.lanes import LANES
+from model.lanes.code import Code
+from model.lanes.kernel import make_machine, optimise
 from model.lanes.vectors import (
     AVX2,
     AVX512,
@@ -24,6 +23,7 @@ from model.lanes.vectors import (
     find_vectors,
     supported_sets,
 )
+from model.shell.cli import run_command
 from model.tables import tabulate
 from model.task import hard_pairs, uniform_pairs
 from tests.reference import ALLOWED, margin_rounding
