@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from model.lanes import code as lane_code
 from model.lanes.code import EXP2, Code
 from model.lanes.kernel import compile_kernel
 from model.lanes.values import F32, HALF, INTS, LANES, Lane
