@@ -7,9 +7,18 @@ import torch
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.kernel import Kernel, compile_kernel
-from model.lane_code import Code
-from model.lanes import I64, INTS, LANES, Lane, Memory
+from model.lanes import (
+    I64,
+    INTS,
+    LANES,
+    Code,
+    Kernel,
+    Lane,
+    Memory,
+    VectorSet,
+    compile_kernel,
+    find_vectors,
+)
 from model.tables import Tables
 from model.task import (
     EOS,
@@ -23,7 +32,6 @@ from model.task import (
     a_position,
     b_position,
 )
-from model.vectors import VectorSet, find_vectors
 
 LIMB = 100_000
 ARGUMENTS = (

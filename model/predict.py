@@ -8,8 +8,8 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from model.checkpoint import load
-from model.cli import console, run_command
 from model.decode import decode
+from model.shell import console, run_command
 from model.task import N_ANSWER, carries, check_operands, describe_difference, digits
 
 

@@ -5,8 +5,8 @@ import torch
 
 from model.adder import Adder
 from model.config import ModelConfig, TieQKV, param_shapes
+from model.lanes.vectors import supported_sets
 from model.task import N_INPUT, encode, uniform_pairs
-from model.vectors import supported_sets
 from train.config import TrainConfig
 
 EVERY_SET = [pytest.param(kind, id=kind.name) for kind in supported_sets()]

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
+from model.shell import write_atomic
 from train.cases import read_cases
 from train.engine import make_engine, unflatten
 from train.progress import Boundaries, Progress, begin, place_boundaries, resume, save_progress
@@ -54,7 +54,8 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
     """Train to the end, resuming whatever the folder already holds of the same run.
 
     Interrupted at any moment, it loses at most the work since the last save (5 s, or one row of the
-    log if that takes longer), and a resumed run ends with the same weights, bit for bit.
+    log if that takes longer), and a resumed run ends with the same weights, bit for bit
+    (with the same vector instructions: see docs/training.md).
 
     Args:
         spec: The run.
