@@ -24,9 +24,9 @@ ORDERS = 4
 ALLOWED = 8
 """What an engine may lose, as a multiple of what the float32 reference loses.
 
-The kernels' exp, erf and log are good to 1.5e-7 to 4e-7 (`tests/model/lanes`), PyTorch's to half
-a unit in the last place, 6e-8: up to 7 times in the worst case, and 2 to 4 times as a rule. The
-worst of four orders is short of the worst of all, which leaves the rest.
+The kernels' exp, erf and log are good to 1.5e-7 to 4e-7 (`tests/model/lanes/test_lanes.py`),
+PyTorch's to half a unit in the last place, 6e-8: 2 to 4 times as a rule, 7 at worst. The worst of
+four orders is short of the worst of all, which leaves the rest.
 """
 HALF_UNIT = 2.0**-24
 """Relative rounding of one float32 number, such as a loss: the least that any result loses."""

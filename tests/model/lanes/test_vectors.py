@@ -9,9 +9,9 @@ from model.decode_kernel import supports
 from model.dense import dense
 from model.errors import InputError
 from model.handbuilt import handbuilt_adder
-from model.lanes import LANES
 from model.lanes.code import Code
 from model.lanes.kernel import make_machine, optimise
+from model.lanes.values import LANES
 from model.lanes.vectors import (
     AVX2,
     AVX512,
@@ -23,7 +23,7 @@ from model.lanes.vectors import (
     find_vectors,
     supported_sets,
 )
-from model.shell.cli import run_command
+from model.shell import run_command
 from model.tables import tabulate
 from model.task import hard_pairs, uniform_pairs
 from tests.reference import ALLOWED, margin_rounding
