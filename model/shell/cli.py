@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -154,4 +155,5 @@ def _one_line(box: str) -> str:
             words += text.split()
         elif text and words:  # the rule under the message
             break
-    return " ".join(words).rstrip(".") or "the arguments could not be read"
+    text = re.sub(r"^Error parsing \w+: (?=--)", "", " ".join(words))  # a configuration said it
+    return text.rstrip(".") or "the arguments could not be read"

@@ -30,8 +30,8 @@ LONGEST_WORD, LONGEST_NAME, MOST_SEEDS = 4_096, 255, 100_000
 class Between:
     """A number from `low` to `high`, both included."""
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
 
     def __call__(self, name: str, value: Any) -> None:
         """Refuse what lies outside."""
