@@ -37,11 +37,10 @@ from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import Output, console, run_command
+from model.shell import Output, console, read_seeds, run_command
 from model.task import uniform_pairs
 from train.finetune import run_rounds
 from train.spec import FINETUNE
-from train.sweep import read_seeds
 
 TABLE_7 = {
     PRESETS["303p"]: ("2/56", "99.3 %"),

@@ -22,12 +22,12 @@ from interp.certify import TOTAL, UNDECIDED, WRONG, Certificate, certify, traini
 from interp.output import save_table
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import Output, console, run_command, write_atomic
+from model.shell import Output, console, read_seeds, run_command, write_atomic
 from model.task import N_TARGET
 from train.cases import write_cases
 from train.config import TrainConfig
 from train.spec import FINETUNE, RunSpec
-from train.sweep import read_seeds, watch_sweep
+from train.sweep import watch_sweep
 
 RECIPE = dataclasses.replace(FINETUNE, steps=60_000, batch=1_024, extra_share=0.15)
 """Fine-tuning of one round: larger batches than the published rounds, 15 % from the atlas."""

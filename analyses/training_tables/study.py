@@ -26,9 +26,8 @@ from analyses.training_tables.sweeps import Settings
 from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
 from model.errors import InputError
-from model.shell import Output, console, run_command
+from model.shell import Output, console, read_seeds, run_command
 from train.engine import check_device
-from train.sweep import read_seeds
 
 Name = Literal["table1", "table5", "table6", "table7", "seeds262", "recipe", "figure5", "figure6"]
 NOTABLE = 0.1
