@@ -2,3 +2,11 @@ from .atomic import write_atomic as write_atomic
 from .cli import console as console
 from .cli import progress_console as progress_console
 from .cli import run_command as run_command
+from .summary import DETAILS as DETAILS
+from .summary import Row as Row
+from .summary import Summary as Summary
+from .summary import print_summary as print_summary
+from .summary import write_details as write_details
+from .words import count as count
+from .words import percent as percent
+from .words import some_of as some_of
