@@ -8,6 +8,7 @@ instrument can print more than a screen.
 
 import io
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,14 @@ def count_words(sentence: str) -> int:
 def print_summary(summary: Summary, files: Path | None = None, to: Console = console) -> None:
     """Print a summary, and where the files are."""
     heads = ("question", "verdict", "number", "floor or control")
-    view = Table(title=Text(summary.title), title_justify="left", box=box.SIMPLE_HEAD)
+    view = Table(
+        title=Text(summary.title, style="bold"),
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for head in heads:
         view.add_column(head, overflow="fold")
     for row in summary.rows:
@@ -93,7 +101,10 @@ def print_summary(summary: Summary, files: Path | None = None, to: Console = con
         view.add_row(*(Text(cell) for cell in cells))
     to.print(view)
     for sentence in summary.sentences:
-        to.print(Text(sentence))
+        # textwrap, unlike rich, keeps a number and its sign on one line.
+        kept = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+        lines = textwrap.fill(kept, to.width).replace("\N{NO-BREAK SPACE}", " ")
+        to.print(Text(lines), soft_wrap=True)
     if files is not None:
         to.print(Text(f"files: {files}"), soft_wrap=True)
 

@@ -7,14 +7,14 @@ def percent(share: float) -> str:
     """Write a share with one decimal; it says 0 or 100 only where that is exact.
 
     >>> percent(1.0), percent(0.9999), percent(0.123), percent(0.0001), percent(0.0)
-    ('100 %', 'over 99.9 %', '12.3 %', 'under 0.1 %', '0 %')
+    ('100 %', '> 99.9 %', '12.3 %', '< 0.1 %', '0 %')
     """
     if share in (0, 1):
         return f"{100 * share:.0f} %"
     if 0 < share < 0.001:
-        return "under 0.1 %"
+        return "< 0.1 %"
     if 0.999 < share < 1:
-        return "over 99.9 %"
+        return "> 99.9 %"
     return f"{100 * share:.1f} %"
 
 
@@ -24,7 +24,7 @@ def count(n: int, noun: str) -> str:
 
 
 def some_of(chosen: Iterable[int], among: Collection[int], noun: str = "column") -> str:
-    """Say which of several were chosen, in at most five words whatever they are.
+    """Say which of several were chosen, in at most four words whatever they are.
 
     >>> some_of([1, 2], [1, 2]), some_of([], [1, 2]), some_of([2], [2])
     ('every column', 'no column', 'column 2')
@@ -42,3 +42,12 @@ def some_of(chosen: Iterable[int], among: Collection[int], noun: str = "column")
     if len(left) == 1:
         return f"every {noun} but {left[0]}"
     return f"{len(kept)} of {len(among)} {noun}s"
+
+
+def clip(text: str, length: int = 40) -> str:
+    """Shorten what a person named, such as a folder, to what a cell holds.
+
+    >>> clip("s1"), clip("a-long-name", 8)
+    ('s1', 'a-lon...')
+    """
+    return text if len(text) <= length else f"{text[: length - 3]}..."
