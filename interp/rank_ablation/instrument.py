@@ -20,12 +20,14 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import joblib
 import pandas as pd
 import tyro
+from rich.console import Console
 from rich.progress import Progress
 from tyro.conf import Positional
 
@@ -35,13 +37,22 @@ from interp.rank_ablation.gauge_spread import gauge_spread
 from interp.rank_ablation.kinds import NormMode
 from interp.rank_ablation.metrics import Metric
 from interp.rank_ablation.positions import Kind
+from interp.rank_ablation.summary import summarise
 from interp.rank_ablation.sweep import Job, plan, run_job
 from interp.rank_ablation.tables import print_ablations, print_gauges
 from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
 from model.checkpoint import Checkpoint, read_checkpoint, weights_sha256
 from model.errors import InputError
-from model.shell import Output, console, progress_console, run_command, write_atomic
+from model.shell import (
+    DETAILS,
+    Output,
+    print_summary,
+    progress_console,
+    run_command,
+    write_atomic,
+    write_details,
+)
 
 Matrix = Literal[
     "W_pos",
@@ -240,9 +251,7 @@ def ablate_checkpoint(
             pd.concat([r.gauges for r in results], ignore_index=True),
         )
         write(result, [source.name for source in sources], config, folder)
-    print_ablations(result.ablations, config.metric)
-    print_gauges(result.gauges)
-    console.print(f"tables and figures: {folder}", highlight=False)
+    print_summary(summarise(result.ablations, result.gauges), folder)
 
 
 def write(result: Result, checkpoints: Sequence[str], config: Config, folder: Path) -> None:
@@ -254,8 +263,15 @@ def write(result: Result, checkpoints: Sequence[str], config: Config, folder: Pa
         save_table(result.gauges, folder / "gauges.csv")
     content = {"checkpoints": list(checkpoints), "config": asdict(config)}
     save_json(content, folder / "config.json")
+    write_atomic(folder / DETAILS, write_details(partial(show, result, config)))
     for name, figure in plot(result.ablations, config.metric).items():
         save_figure(figure, folder / name)
+
+
+def show(result: Result, config: Config, to: Console) -> None:
+    """Print the tables of a sweep."""
+    print_ablations(result.ablations, config.metric, to)
+    print_gauges(result.gauges, to)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
