@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
+from analyses.report.image import compact
 from interp.output import save_figure, save_json, save_table
 from model.errors import InputError
 from model.shell import write_atomic
@@ -54,7 +55,7 @@ class Picture:
     Attributes:
         stem: File name without its ending.
         caption: What is drawn, of how many cases, with which control.
-        png: The image.
+        png: The image, as small as it gets.
     """
 
     stem: str
@@ -101,9 +102,14 @@ class Section:
 
 
 def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
-    """Save a figure in every format and take it into a section."""
-    paths = save_figure(figure, folder / stem)
-    return Picture(stem, caption, next(p for p in paths if p.suffix == ".png").read_bytes())
+    """Draw a figure and take it into a section; the section's command draws it for print."""
+    (path,) = save_figure(figure, folder / stem, ("png",))
+    return take(path, caption)
+
+
+def take(path: Path, caption: str) -> Picture:
+    """Take a figure that is drawn already into a section."""
+    return Picture(path.stem, caption, compact(path.read_bytes()))
 
 
 def say_time(section: Section) -> str:
