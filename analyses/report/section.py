@@ -5,7 +5,9 @@ folder section.json holds the texts and vouches for the tables (CSV) and figures
 is written last, and names the hash of each.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from model.shell import write_atomic
 VOUCHER = "section.json"
 FORMAT = 2
 """Of section.json; others are computed again."""
+LONGEST = 100
+"""Rows of a table that a page shows."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,24 @@ def take(path: Path, caption: str) -> Picture:
     return Picture(path.stem, caption, compact(path.read_bytes()))
 
 
+def table_name(number: int) -> str:
+    """Name the file of a table by its place among the parts."""
+    return f"table-{number:02d}.csv"
+
+
+def shorten(section: Section) -> Section:
+    """Leave the first rows of long tables, and say where all are."""
+
+    def short(number: int, part: Part) -> Part:
+        if not isinstance(part, Table) or len(part.frame) <= LONGEST:
+            return part
+        where = f"`sections/{section.name}/{table_name(number)}`"
+        note = f"The first {LONGEST} of {len(part.frame):,} rows; all are in {where}."
+        return Table(f"{part.caption} {note}", part.frame.head(LONGEST))
+
+    return dataclasses.replace(section, parts=tuple(map(short, itertools.count(), section.parts)))
+
+
 def say_time(section: Section) -> str:
     """Say how long a section took."""
     return f"{section.seconds:.0f} s, {section.cpu:.0f} s of them processor time"
@@ -138,7 +160,7 @@ def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> P
             case Listing(caption, text):
                 entry |= {"caption": caption, "text": text}
             case Table(caption, frame):
-                path = save_table(frame, folder / f"table-{number:02d}.csv")
+                path = save_table(frame, folder / table_name(number))
                 kinds = {str(name): _kind(frame[name]) for name in frame}
                 entry |= {"caption": caption, "kinds": kinds, **_vouch(path)}
             case Picture(stem, caption, png):

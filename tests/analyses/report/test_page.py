@@ -254,6 +254,24 @@ def test_a_whole_report(tmp_path: Path) -> None:
         assert image.mode == "P"
 
 
+def test_long_tables_stay_in_their_files(
+    built: list[str], run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: Chapter, source: Source, folder: Path) -> Section:
+        tables = (Table("Long.", pd.DataFrame({"n": range(10**6, 10**6 + 250)})), Table("Short.", FRAME))
+        return dataclasses.replace(a_section(folder.name), parts=(Text("x"), *tables))
+
+    monkeypatch.setattr(Chapter, "build", build)
+    assert run("--sections", "ranks") == 0
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / "out" / name).read_text()
+        assert "The first 100 of 250 rows" in page
+        assert page.count("sections/ranks/table-") == 1
+        assert "1,000,099" in page
+        assert "1,000,249" not in page
+    assert len(pd.read_csv(tmp_path / "out/sections/ranks/table-01.csv")) == 250
+
+
 def test_each_section_is_made_once_and_the_longest_begins() -> None:
     groups = group_sections(list(CHAPTERS))
     assert ("accuracy", "failure") in groups
