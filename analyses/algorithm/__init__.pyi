@@ -6,4 +6,4 @@ from .study import Result as Result
 from .study import describe as describe
 from .study import plot as plot
 from .study import run as run
-from .study import write as write
+from .study import write_tables as write_tables

@@ -154,8 +154,8 @@ def controls(model: Adder) -> dict[str, Adder]:
 TABLES = ("agreement", "shifts", "scrubbing", "failures", "directions", "comparison", "differences")
 
 
-def write(result: Result, config: Config, name: str, folder: Path) -> None:
-    """Write tables, verdict, program and figure."""
+def write_tables(result: Result, config: Config, name: str, folder: Path) -> None:
+    """Write tables, verdict and program."""
     for table in TABLES:
         save_table(getattr(result, table), folder / f"{table}.csv")
     save_json(
@@ -163,6 +163,11 @@ def write(result: Result, config: Config, name: str, folder: Path) -> None:
         folder / "verdict.json",
     )
     write_atomic(folder / "program.py", result.program)
+
+
+def write(result: Result, config: Config, name: str, folder: Path) -> None:
+    """Write tables, verdict, program and figure."""
+    write_tables(result, config, name, folder)
     frames = (result.agreement, result.shifts, result.scrubbing, result.failures)
     save_figure(plot(*frames, title=name), folder / "algorithm")
 

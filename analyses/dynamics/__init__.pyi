@@ -6,4 +6,4 @@ from .runs import read_runs as read_runs
 from .study import conclude as conclude
 from .study import plot as plot
 from .study import run as run
-from .study import write as write
+from .study import write_tables as write_tables

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from scipy.stats import norm
 
-from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_hooks
+from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_columns
 from interp.carry_probe import (
     ProbeInputs,
     Score,
@@ -126,7 +126,7 @@ def measure(model: Adder, config: Config) -> pd.DataFrame:
     """
     sample = draw_sample(*config.sample)
     network = network_of(model)
-    traces = [trace_hooks(network, sample.inputs.tokens, column) for column in range(N_TARGET)]
+    traces = list(trace_columns(network, sample.inputs.tokens, range(N_TARGET)))
     rows = [
         *_exact(model, sample),
         *_loss(traces, sample.inputs),

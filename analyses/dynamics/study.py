@@ -98,11 +98,16 @@ def plot(result: Result) -> dict[str, Figure]:
     }
 
 
-def write(result: Result, folder: Path) -> None:
-    """Write tables, records and figures."""
+def write_tables(result: Result, folder: Path) -> None:
+    """Write tables and records."""
     result.measurements.write(folder)
     for name in ("onsets", "summary", "order"):
         save_table(getattr(result, name), folder / f"{name}.csv")
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write tables, records and figures."""
+    write_tables(result, folder)
     for name, figure in plot(result).items():
         save_figure(figure, folder / name)
 

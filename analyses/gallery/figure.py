@@ -8,7 +8,7 @@ there is redrawn from them.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,11 +31,19 @@ class Source:
         checkpoint: The model: shipped name, folder or published .pt file.
         results: Folder of saved tables (training tables, sweeps).
         seed: Seed of every sample.
+        known: What its figures have computed for each other, see `once`.
     """
 
     checkpoint: str
     results: Path
     seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute what several figures share when the first of them asks for it."""
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
 
 
 def no_files(source: Source) -> list[Path]:

@@ -2,8 +2,10 @@
 
 A report is a list of sections. Each runs an instrument or a study, keeps its tables and figures in
 OUT/sections/NAME, and is read back from there if it was made for the same weights and settings, so
-that an interrupted report goes on where it stopped. OUT/report.html needs nothing but itself;
-OUT/report.md has its figures in OUT/figures. Both are written when all sections are there.
+that an interrupted report goes on where it stopped. Sections that share what they compute are made
+by one process. OUT/report.html needs nothing but itself; OUT/report.md has its figures in
+OUT/figures. Both are written when all sections are there. The command under a section draws its
+figures for print.
 
     python -m analyses.report 262p
     python -m analyses.report 311p-base --sections accuracy failure --quick
@@ -20,7 +22,7 @@ from tyro.conf import Positional
 from analyses.report.chapters import CHAPTERS, find_sections, make_all
 from analyses.report.html import render_html
 from analyses.report.markdown import figure_name, render_markdown
-from analyses.report.section import Picture, Section, load_section
+from analyses.report.section import Picture, Section, load_section, shorten
 from analyses.report.source import Source
 from model.checkpoint import weights_sha256
 from model.errors import InputError
@@ -40,7 +42,8 @@ def read_back(name: str, out: Path, origin: dict[str, Any]) -> Section:
 
 
 def write_report(sections: Sequence[Section], source: Source, out: Path, command: str) -> None:
-    """Render sections, figures first and the page last."""
+    """Render sections, figures first and the page last; long tables stay in their files."""
+    sections = [shorten(section) for section in sections]
     title = f"Report on {source.name}"
     abstract = (
         f"What the {source.model.config.n_params} parameters of {source.name} compute, and how "

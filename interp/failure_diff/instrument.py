@@ -89,6 +89,7 @@ def run(
     config: Config | None = None,
     name: str = "model",
     report: Callable[[str], None] | None = None,
+    found: SearchResult | None = None,
 ) -> Result:
     """Compare one pair with its controls.
 
@@ -97,6 +98,7 @@ def run(
         config: What to compare.
         name: The checkpoint's name, for the result.
         report: Called with the name of each stage before it starts.
+        found: What the search that `config` asks for has found, where it was made before.
 
     Raises:
         InputError: An operand is out of range.
@@ -121,8 +123,9 @@ def run(
     controls = choose_controls(a, b, focus, tables["single_edits"], others, config.edit_controls)
     say("attribution and patching")
     tables |= _open_up(weights, config, focus, controls, tables["references"])
-    say("search for other failures")
-    found = search(model, config.search)
+    if found is None:
+        say("search for other failures")
+        found = search(model, config.search)
     tables |= {
         "search_columns": found.columns,
         "search_contexts": found.contexts,

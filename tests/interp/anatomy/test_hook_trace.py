@@ -7,6 +7,7 @@ from interp.anatomy.hook_trace import (
     after,
     at_query,
     network_of,
+    trace_columns,
     trace_hooks,
     upstream,
 )
@@ -77,6 +78,17 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
         resumed = trace_hooks(network, tokens, column, known=upstream(clean, site), edits=edits)
         assert torch.allclose(full["logits"], expected[:, query], atol=1e-7), site
         assert torch.allclose(full["logits"], resumed["logits"], atol=1e-12), site
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_traced_together_are_those_traced_alone(name, tokens):
+    network = network_of(lively(name))
+    columns = (5, 0, 11)
+    together = list(trace_columns(network, tokens, columns))
+    for column, trace in zip(columns, together, strict=True):
+        alone = trace_hooks(network, tokens, column)
+        assert list(trace) == list(alone)
+        assert all(torch.equal(trace[site], alone[site]) for site in alone)
 
 
 def test_upstream_keeps_the_site_and_nothing_below_it(tokens):
