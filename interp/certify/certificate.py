@@ -165,13 +165,18 @@ def count_cells(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, C
     ]
     steps = Steps()
     automata: tuple[list[Automaton], list[Automaton]] = ([], [])
+    found: dict[bool, Count] = {}
 
     def bound(columns: int) -> Count:
         try:
             for built, cells in zip(automata, ends, strict=True):
                 built += [build_automaton(x, steps) for x in cells[len(built) : columns]]
-            lower, upper = (count_avoiding(built, steps=steps) for built in automata)
-            return Count(lower, upper)
+            # Where the end token never fails, the count with it is the count without.
+            asks = columns == N_TARGET and any(len(cells[-1]) for cells in ends)
+            if asks not in found:
+                lower, upper = (count_avoiding(built, steps=steps) for built in automata)
+                found[asks] = Count(lower, upper)
+            return found[asks]
         except TooManySteps:
             each, worst = ([sum(cell_masses(x)) for x in cells[:columns]] for cells in ends)
             return Count(max(TOTAL - sum(each), 0), TOTAL - max(worst), "columns")

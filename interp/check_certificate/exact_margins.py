@@ -21,7 +21,7 @@ from interp.check_certificate.float32 import (
     through,
 )
 
-PIECES = 1024
+PIECES = 256
 """Into how many pieces a cell may be cut."""
 
 
@@ -219,7 +219,8 @@ def proved(head: Head, box: Box, real: int, float32: int, pieces: int = PIECES) 
             continue
         if pieces <= 0 or not all(x.is_finite() for x in found.value):
             return False
-        if real != 2 and not _possible(found.centre, real):
+        near = [m + arb(0, 1) * e for m, e in zip(found.centre, found.float32, strict=True)]
+        if not (_possible(found.centre, real) and _possible(near, float32)):
             return False
         least = min(range(13), key=lambda c: float(rounded[c].lower()))
         side = max(range(len(ratio)), key=lambda i: float(found.along[i][least]))
@@ -240,7 +241,7 @@ def _possible(margins: list[arb], verdict: int) -> bool:
     """Tell whether one point leaves a verdict possible: what is false there no halving mends."""
     if verdict == 0:
         return not any(m < 0 for m in margins)
-    return not all(m > 0 for m in margins)
+    return verdict == 2 or not all(m > 0 for m in margins)
 
 
 def _halves(x: arb) -> tuple[arb, arb]:

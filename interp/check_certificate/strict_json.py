@@ -19,7 +19,8 @@ VALUES = 1_000_000
 DIGITS = 40
 """How long a number may be."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string; one that does not end reaches to the end, so that no text is gone over twice."""
 
 
 class Unreadable(Exception):
