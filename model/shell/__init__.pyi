@@ -7,5 +7,6 @@ from .manifest import TIMING as TIMING
 from .manifest import UNFINISHED as UNFINISHED
 from .manifest import find_problems as find_problems
 from .manifest import read_manifest as read_manifest
+from .manifest import refuse_cut_off as refuse_cut_off
 from .output import FolderInUse as FolderInUse
 from .output import Output as Output
