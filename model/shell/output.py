@@ -109,14 +109,14 @@ class Output:
             The folder.
         """
         stood, cut = read_manifest(self.folder), read_unfinished(self.folder)
-        before = _survey(self.folder)
+        before, all_before = _survey(self.folder), _list_all(self.folder)
         known, left = self._take_over(stood or {}, cut, before.keys())
         write_unfinished(self.folder, known)
         (self.folder / MANIFEST).unlink(missing_ok=True)
         try:
             yield self.folder
         except BaseException:
-            if cut is None and _survey(self.folder) == before:  # nothing was touched
+            if cut is None and _list_all(self.folder) == all_before:  # nothing was touched
                 if stood is not None:
                     write_manifest(self.folder, stood)
                 (self.folder / UNFINISHED).unlink()
@@ -230,11 +230,23 @@ def _clean(folder: Path) -> None:
 
 
 def _survey(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Note what tells a file from one that takes its place."""
-    return {
-        name: (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        for name, found in walk(folder)
-    }
+    """Note of each file that a manifest may name what tells it from one that takes its place."""
+    return {name: _mark(found) for name, found in walk(folder)}
+
+
+def _list_all(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Note the same of all other files too, those of rooms inside and hidden ones."""
+    own = {folder / name for name in (LOCK, MANIFEST, UNFINISHED)}
+    found = {}
+    for place, _, files in os.walk(folder):
+        for path in (Path(place) / name for name in files):
+            with contextlib.suppress(FileNotFoundError):  # another process is at work in there
+                found[path] = _mark(path.lstat())
+    return {path: mark for path, mark in found.items() if path not in own}
+
+
+def _mark(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _hash(path: Path) -> str:

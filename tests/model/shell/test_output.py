@@ -316,6 +316,18 @@ def test_a_folder_inside_with_its_own_manifest(tmp_path: Path) -> None:
     assert names(store / "s1") == [MANIFEST, "weights"]
 
 
+def test_a_folder_inside_that_was_cut_off_shows_outside_too(tmp_path: Path) -> None:
+
+    def killed() -> None:
+        with Output(tmp_path / "x", by=BY) as output, output.writing():
+            kill(tmp_path / "x" / "s1", a="1")
+            raise Killed
+
+    with pytest.raises(Killed):
+        killed()
+    assert names(tmp_path) == [f"x/{UNFINISHED}", f"x/s1/{UNFINISHED}", "x/s1/a"]
+
+
 @pytest.mark.parametrize("target", ["file", "file/below", "x" * 300, "a\0b"])
 def test_a_folder_that_cannot_be_made_is_said(target: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
