@@ -23,7 +23,7 @@ from model.checkpoint import read_checkpoint, save
 from model.config import ModelConfig, qkv_names
 from model.decode import teacher_forced
 from model.factored import Params, factor_names
-from model.shell import console, run_command
+from model.shell import Output, console, run_command
 from model.task import uniform_pairs
 
 
@@ -154,7 +154,9 @@ def export(checkpoint: Positional[str], out: Path, n: int = 10_000) -> None:
     differ = int((before.tokens != after.tokens).any(dim=1).sum())
     operation = {"checkpoint": source.name, "operation": "balanced gauge, float32"}
     lineage = [*source.card.get("lineage", []), operation]
-    save(out, balanced, {"lineage": lineage, "agreement": {"n": n, "answers_that_differ": differ}})
+    agreement = {"n": n, "answers_that_differ": differ}
+    with Output(out, by="python -m interp.gauge") as output, output.writing():
+        save(out, balanced, {"lineage": lineage, "agreement": agreement})
     console.print(
         f"{out}: {config.n_params} parameters; {differ} of {n} answers differ, "
         f"margins move by at most {moved:.2g}",

@@ -44,6 +44,7 @@ from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
 from model.checkpoint import Checkpoint, read_checkpoint, weights_sha256
 from model.errors import InputError
+from model.reading import open_regular
 from model.shell import (
     DETAILS,
     Output,
@@ -175,7 +176,7 @@ def run(model: Adder, config: Config, *, workers: int = 1, keep: Path | None = N
     def work(job: Job) -> pd.DataFrame:
         path = None if keep is None else keep / f"{job.name}.parquet"
         if path is not None and path.exists():
-            return pd.read_parquet(path)
+            return pd.read_parquet(open_regular(path))
         table = run_job(world, null_world, job, config.draws)
         if path is not None:
             write_atomic(path, parquet_bytes(table))
@@ -198,7 +199,7 @@ def run(model: Adder, config: Config, *, workers: int = 1, keep: Path | None = N
 def _cached_gauges(world: World, config: Config, keep: Path | None) -> pd.DataFrame:
     path = None if keep is None else keep / "gauges.parquet"
     if path is not None and path.exists():
-        return pd.read_parquet(path)
+        return pd.read_parquet(open_regular(path))
     table = gauge_spread(world, config.matrix, config.gauges, n=max(100, config.n // 50))
     if path is not None:
         write_atomic(path, parquet_bytes(table))
