@@ -221,7 +221,7 @@ def test_chapters_name_builders_that_exist() -> None:
 
 
 def test_options_say_what_differs() -> None:
-    config = AblationConfig(kind=("zero", "mean"), n=500, pairs=True)
+    config = AblationConfig(kind=("zero", "mean"), pairs=500, pairwise=True)
     words = ["--kind", "zero", "mean", "--pairs", "--n", "500", "--seed", "0"]
     assert options_of(config) == words
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from interp.carry_probe.__main__ import main
 from interp.carry_probe.config import Config
 from interp.carry_probe.criteria import ACCOUNTS, USED, answered, moved, present, used
-from interp.carry_probe.instrument import main, plot, run
+from interp.carry_probe.instrument import plot, run
 from interp.carry_probe.result import load, save
 from model.adder import Adder
 from model.checkpoint import load as load_model

@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from interp.failure_diff.__main__ import main
 from interp.failure_diff.columns import Focus
 from interp.failure_diff.error_search import SearchConfig
 from interp.failure_diff.explain import error_kind
-from interp.failure_diff.instrument import Config, main, plot, run
+from interp.failure_diff.instrument import Config, plot, run
 from interp.failure_diff.result import read_result, save_result
 from model.adder import Adder
 from model.checkpoint import load, save

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
+from interp.rank_ablation.__main__ import main
 from interp.rank_ablation.figures import plot
-from interp.rank_ablation.instrument import Config, job_folder, main, run
+from interp.rank_ablation.instrument import Config, job_folder, run
 from interp.rank_ablation.sweep import plan
 from model.checkpoint import read_checkpoint, save
 from model.config import PRESETS
@@ -68,7 +69,7 @@ def test_units_are_swept_and_raw_factors_come_with_their_gauge_test() -> None:
         basis=("raw", "unit", "svd"),
         kind=("mean",),
         norm=("frozen",),
-        n=100,
+        pairs=100,
         draws=1,
         gauges=2,
     )
@@ -81,7 +82,7 @@ def test_units_are_swept_and_raw_factors_come_with_their_gauge_test() -> None:
 
 def test_subsets_are_all_sets_of_two_or_more() -> None:
     config = Config(
-        matrix=("W_O",), kind=("zero",), n=100, draws=1, subsets=True, block_tolerance=0.0
+        matrix=("W_O",), kind=("zero",), pairs=100, draws=1, subsets=True, block_tolerance=0.0
     )
     table = run(random_adder(PRESETS["311p"]), config).ablations
     subsets = set(table.loc[table["scope"] == "subset", "component"])
@@ -89,7 +90,7 @@ def test_subsets_are_all_sets_of_two_or_more() -> None:
 
 
 def test_every_number_of_an_ablation_has_its_null_and_its_interval() -> None:
-    config = Config(matrix=("W_out",), kind=("conditional",), n=100, draws=2)
+    config = Config(matrix=("W_out",), kind=("conditional",), pairs=100, draws=2)
     table = run(handbuilt_adder(), config).ablations
     single = table[(table["scope"] == "single") & (table["trials"] > 0)]
     assert single[["low", "high"]].notna().all().all()
@@ -98,7 +99,7 @@ def test_every_number_of_an_ablation_has_its_null_and_its_interval() -> None:
 
 
 def test_the_same_seed_gives_the_same_table_and_threads_do_not_matter() -> None:
-    config = Config(matrix=("W_O",), kind=("zero", "resample"), n=100, draws=2)
+    config = Config(matrix=("W_O",), kind=("zero", "resample"), pairs=100, draws=2)
     first = run(handbuilt_adder(), config).ablations
     second = run(handbuilt_adder(), config, workers=2).ablations
     pd.testing.assert_frame_equal(first, second)
@@ -108,14 +109,19 @@ def test_finished_jobs_are_kept_apart_by_what_they_depend_on(hand, tmp_path) -> 
     source = read_checkpoint(hand)
     folders = {
         job_folder(tmp_path, source, config)
-        for config in (Config(n=100), Config(n=200), Config(n=100, seed=1), Config(n=100, draws=3))
+        for config in (
+            Config(pairs=100),
+            Config(pairs=200),
+            Config(pairs=100, seed=1),
+            Config(pairs=100, draws=3),
+        )
     }
     assert len(folders) == 4
-    assert job_folder(tmp_path, source, Config(n=100, matrix=("W_O",))) in folders
+    assert job_folder(tmp_path, source, Config(pairs=100, matrix=("W_O",))) in folders
 
 
 def test_figures_redraw_from_a_saved_table(hand, tmp_path) -> None:
-    config = Config(matrix=("W_O", "W_out"), kind=("zero",), n=100, draws=2)
+    config = Config(matrix=("W_O", "W_out"), kind=("zero",), pairs=100, draws=2)
     table = run(handbuilt_adder(), config).ablations.assign(checkpoint="hand")
     path = tmp_path / "table.parquet"
     table.to_parquet(path)
