@@ -71,8 +71,8 @@ def build_model(source: Source, folder: Path) -> Section:
             f"Of the {ranks.nominal} stored parameters, {ranks.gauge} directions are changes of "
             "gauge: they change the factors and not the network (measured as the rank of the "
             "infinitesimal moves at these weights). The Jacobian of the answer logits with respect "
-            f"to all parameters, on {config.pairs} random sums in float64, has rank {ranks.logits}; "
-            f"below the last singular value counted there is a drop by a factor of "
+            f"to all parameters, on {config.pairs} random sums in float64, has rank {ranks.logits}"
+            f"; below the last singular value counted there is a drop by a factor of "
             f"{ranks.gap:.1e}. A network that used all it could would have rank "
             f"{ranks.nominal - ranks.gauge}."
         ),

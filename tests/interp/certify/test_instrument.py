@@ -160,9 +160,9 @@ def test_command_writes_everything(
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["no-such-model"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
-    with pytest.raises(InputError, match="budget"):
+    with pytest.raises(InputError, match="--budget"):
         CertifyConfig(budget=100)
-    with pytest.raises(InputError, match="eos_budget"):
+    with pytest.raises(InputError, match="--eos-budget"):
         CertifyConfig(eos_budget=1)
     assert main(["262p", "--budget", "5"]) == 2
 

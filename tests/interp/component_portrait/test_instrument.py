@@ -83,7 +83,7 @@ def test_the_command_draws_and_refuses(tmp_path, capsys) -> None:
     out = ["--out", str(tmp_path / "out"), "--pairs", "150"]
     assert main([folder, "--matrix", "W_O", *out]) == 0
     assert "singular value" in capsys.readouterr().out
-    stem = tmp_path / "out" / "hand" / "W_O-svd-1"
+    stem = tmp_path / "out" / "W_O-svd-1"
     assert stem.with_suffix(".png").exists()
     assert json.loads(stem.with_suffix(".json").read_text())["name"] == "W_O 1 (svd)"
     assert main([folder, "--matrix", "W_O", "--component", "9", *out]) == 2

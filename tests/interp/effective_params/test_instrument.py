@@ -68,8 +68,8 @@ def test_the_command_prints_ranks_and_draws_the_spectrum(tmp_path, capsys) -> No
     folder = str(save(tmp_path / "m", random_adder(PRESETS["262p"]), {}))
     assert main([folder, "--pairs", "8", "--out", str(tmp_path / "out")]) == 0
     assert "nominal parameters              262" in capsys.readouterr().out
-    content = json.loads((tmp_path / "out" / "m" / "ranks.json").read_text())
+    content = json.loads((tmp_path / "out" / "ranks.json").read_text())
     assert len(content["spectrum"]) == 262
-    assert (tmp_path / "out" / "m" / "spectrum.pdf").exists()
+    assert (tmp_path / "out" / "spectrum.pdf").exists()
     assert main([folder, "--pairs", "0"]) == 2
-    assert "--n is 0" in capsys.readouterr().err
+    assert "--pairs is 0" in capsys.readouterr().err

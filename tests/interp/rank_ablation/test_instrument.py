@@ -14,7 +14,7 @@ from model.errors import InputError
 from model.handbuilt import handbuilt_adder
 from tests.support import random_adder
 
-SMALL = ["--n", "100", "--draws", "2", "--workers", "1"]
+SMALL = ["--pairs", "100", "--draws", "2", "--workers", "1"]
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def hand(tmp_path):
 def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> None:
     out = tmp_path / "out"
     hand = str(save(tmp_path / "hand", random_adder(PRESETS["311p"]), {}))
-    argv = [hand, *SMALL, "--matrix", "W_O", "W_in", "--kind", "zero", "mean", "--pairs"]
+    argv = [hand, *SMALL, "--matrix", "W_O", "W_in", "--kind", "zero", "mean", "--pairwise"]
     argv += ["--out", str(out)]
     assert main(argv) == 0
-    folder = out / "hand"
+    folder = out
     table = pd.read_parquet(folder / "ablations.parquet")
     assert set(table["scope"]) == {"intact", "single", "truncation", "pair"}
     assert {"checkpoint", "matrix", "component", "metric", "value", "low", "null_median"} <= set(
@@ -37,7 +37,7 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
     for name in ("heatmap-exact-hand", "truncation-hand", "chain_length-hand", "pairs-hand"):
         for suffix in ("png", "svg", "pdf"):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
-    assert json.loads((folder / "config.json").read_text())["config"]["n"] == 100
+    assert json.loads((folder / "config.json").read_text())["config"]["pairs"] == 100
     assert "intact 0" in capsys.readouterr().out
 
     kept = list(folder.glob("jobs-*/*.parquet"))
@@ -53,10 +53,10 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
 
 def test_several_checkpoints_make_one_table(hand, tmp_path) -> None:
     other = str(save(tmp_path / "soft", handbuilt_adder(carry="soft"), {}))
-    argv = [hand, "--checkpoints", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
+    argv = [hand, "--beside", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
     argv += ["--gauges", "1", "--kind", "zero", "--metric", "kl", "--out", str(tmp_path / "out")]
     assert main(argv) == 0
-    folder = tmp_path / "out" / "hand"
+    folder = tmp_path / "out"
     table = pd.read_parquet(folder / "ablations.parquet")
     assert list(table["checkpoint"].unique()) == ["hand", "soft"]
     assert set(pd.read_csv(folder / "gauges.csv")["checkpoint"]) == {"hand", "soft"}
@@ -138,9 +138,9 @@ def test_figures_redraw_from_a_saved_table(hand, tmp_path) -> None:
     ("argv", "message"),
     [
         (["nowhere"], "no checkpoint 'nowhere'"),
-        (["262p", "--n", "5"], "--n is 5: it must be at least 100"),
+        (["262p", "--pairs", "5"], "--pairs is 5: it must be 100 to"),
         (["262p", "--matrix", "W_X"], "W_X"),
-        (["262p", "--block-tolerance", "2"], "it must be in [0, 1)"),
+        (["262p", "--block-tolerance", "2"], "it must be 0.0 to 1.0"),
         (["262p", "--draws", "0"], "--draws is 0"),
     ],
 )

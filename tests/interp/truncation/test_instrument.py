@@ -89,9 +89,9 @@ def test_the_command_writes_its_tables(published_311p, tmp_path, capsys) -> None
     argv = [str(published_311p), "--pairs", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
     assert main(argv) == 0
     assert "303 of 311 parameters" in capsys.readouterr().out.replace("\n", " ")
-    table = pd.read_csv(tmp_path / "best_311p_s34" / "truncations.csv")
+    table = pd.read_csv(tmp_path / "truncations.csv")
     assert len(table) == 2 * 81
-    assert (tmp_path / "best_311p_s34" / "truncation.png").exists()
+    assert (tmp_path / "truncation.png").exists()
 
 
 def test_bad_input_is_one_line(tmp_path, capsys) -> None:
