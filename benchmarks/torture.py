@@ -28,29 +28,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import train.run
 from model.errors import InputError
 from model.shell import MANIFEST, TIMING, UNFINISHED, find_problems
 
 BLOWS = ("SIGKILL", "SIGTERM", "full disk")
-TRAIN = ["--steps", "400", "--batch", "64", "--warmup", "20", "--every", "50"]
-PHASES = ["--phase-1", "10", "--phase-2", "40"]
-COMMANDS: dict[str, tuple[str, list[str], list[str] | None]] = {
-    "train": ("train", ["--seed", "1", *TRAIN, *PHASES], None),
-    "sweep": ("train.sweep", ["--preset", "262p", "--seeds", "0-2", *TRAIN, *PHASES], None),
-    "finetune": ("train.finetune", ["262p", "--seeds", "0-1", *TRAIN], None),
-    "certify": ("interp.certify", ["262p"], ["274p"]),
-    "carry_probe": (
-        "interp.carry_probe",
-        ["262p", "--quick", "--sites", "resid_mid", "--columns", "5"],
-        ["274p", "--quick", "--sites", "resid_mid", "--columns", "5"],
+TRAIN = ["--steps", "400", "--batch", "64", "--warmup", "20"]
+LOGGED = ["--phase-1", "10", "--phase-2", "40", "--every", "50"]
+BUDGET = ["--budget", "20000"]
+PROBE = ["--quick", "--sites", "resid_mid", "--columns", "1"]
+FIGURE = ["attention_by_role", "parameter_journey", "--format", "png", "svg", "--checkpoint"]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A command that is killed.
+
+    Attributes:
+        package: Where it is.
+        argv: Its arguments.
+        other: Arguments whose result lies in the folder at the start of every second round.
+        share: Its share of the blows.
+        warm: Whether it is run here first, so that children have everything compiled; not where
+            it starts processes, which children cannot inherit.
+    """
+
+    package: str
+    argv: list[str]
+    other: list[str] | None
+    share: int
+    warm: bool = True
+
+
+VICTIMS = {
+    "train": Victim("train", ["--seed", "1", *TRAIN, *LOGGED], None, 25),
+    "sweep": Victim("train.sweep", ["--seeds", "0-2", "--workers", "1", *TRAIN, *LOGGED], None, 20),
+    "sweep, two workers": Victim(
+        "train.sweep", ["--seeds", "0-3", "--workers", "2", *TRAIN, *LOGGED], None, 5, warm=False
     ),
-    "figures": (
-        "analyses.figures",
-        ["attention_by_role", "--checkpoint", "262p", "--format", "png", "svg"],
-        ["attention_by_role", "--checkpoint", "274p", "--format", "png", "svg"],
+    "finetune": Victim(
+        "train.finetune", ["262p", "--seeds", "0-1", "--workers", "1", *TRAIN], None, 15
     ),
+    "certify": Victim("interp.certify", ["262p", *BUDGET], ["274p", *BUDGET], 10),
+    "carry_probe": Victim("interp.carry_probe", ["262p", *PROBE], ["274p", *PROBE], 5, warm=False),
+    "figures": Victim("analyses.figures", [*FIGURE, "262p"], [*FIGURE, "274p"], 20),
 }
-"""Package, arguments, and arguments of the other result that may lie in the folder."""
 
 ROUND = 5
 """Blows before a command is left alone."""
@@ -64,6 +86,11 @@ class Tally:
     states: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
     lost: list[str] = field(default_factory=list)
+
+
+def run(package: str, argv: Sequence[str], folder: Path) -> int:
+    """Run a command here; give its exit code."""
+    return importlib.import_module(f"{package}.__main__").main([*argv, "--out", str(folder)])
 
 
 def start(package: str, argv: Sequence[str], folder: Path, limit: int | None = None) -> int:
@@ -80,7 +107,7 @@ def start(package: str, argv: Sequence[str], folder: Path, limit: int | None = N
         if limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        code = importlib.import_module(f"{package}.__main__").main([*argv, "--out", str(folder)])
+        code = run(package, argv, folder)
     except BaseException as error:
         code = 71 if not isinstance(error, SystemExit) else 72
     finally:
@@ -132,8 +159,12 @@ def judge(folder: Path, wholes: Sequence[dict[str, str]]) -> tuple[str, str | No
 
 def torment(name: str, kills: int, store: Path) -> Tally:
     """Hit one command so many times, in rounds."""
-    package, argv, other = COMMANDS[name]
+    victim = VICTIMS[name]
+    package, argv, other = victim.package, victim.argv, victim.other
     base = store / name
+    if victim.warm:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            run(package, argv, base / "warm")
     began = time.monotonic()
     if finish(start(package, argv, base / "baseline")):
         raise SystemExit(f"{name} does not run: python -m {package} {' '.join(argv)}")
@@ -188,17 +219,17 @@ def main() -> int:
     """Torment every command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="blows in all")
-    parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--only", nargs="*", choices=VICTIMS, default=list(VICTIMS))
     parser.add_argument("--seed", type=int, default=0, help="of the moments and kinds of the blows")
     asked = parser.parse_args()
     random.seed(asked.seed)
-    for name in asked.only:
-        importlib.import_module(f"{COMMANDS[name][0]}.__main__")
-    shares = [asked.kills * (i + 1) // len(asked.only) for i in range(len(asked.only))]
+    train.run.SAVE_SECONDS = 0.0  # so that runs of a second are saved on their way, and resumed
+    whole = sum(VICTIMS[name].share for name in asked.only)
     tallies = {}
     with tempfile.TemporaryDirectory() as store:
-        for name, high, low in zip(asked.only, shares, [0, *shares], strict=False):
-            tallies[name] = torment(name, high - low, Path(store))
+        for name in asked.only:
+            kills = round(asked.kills * VICTIMS[name].share / whole)
+            tallies[name] = torment(name, kills, Path(store))
     show(tallies)
     return int(any(tally.lost for tally in tallies.values()))
 

@@ -1,5 +1,6 @@
 """Files are read whole or refused: regular ones only, and only up to a size named in advance."""
 
+import io
 import json
 import os
 import stat
@@ -9,8 +10,8 @@ from typing import Any
 from model.errors import InputError
 
 MIB = 2**20
-JSON_LIMIT = 16 * MIB
-"""More than any card, log or summary of a run needs."""
+JSON_LIMIT, FILE_LIMIT = 16 * MIB, 256 * MIB
+"""More than any card or summary, and than any table or figure, needs."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -21,7 +22,7 @@ _KINDS = {
 }
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int = FILE_LIMIT) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     What is no regular file is never opened for long: a device may have no end, a pipe no writer.
@@ -45,6 +46,11 @@ def read_regular(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise InputError(f"{path} grew above {limit:,} bytes while it was read")
     return data
+
+
+def open_regular(path: Path, limit: int = FILE_LIMIT) -> io.BytesIO:
+    """Read a regular file for those who want one open, such as pandas; see `read_regular`."""
+    return io.BytesIO(read_regular(path, limit))
 
 
 def read_json(path: Path, limit: int = JSON_LIMIT) -> Any:

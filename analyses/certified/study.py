@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from interp.certify import CLAIMS, TOTAL, Certificate, Count, Result, run, write_certificate
 from model.checkpoint import CARD, read_checkpoint
 from model.errors import InputError
+from model.reading import read_regular
 from model.shell import Output, console, run_command, write_atomic
 
 HEADING = "## Certified"
@@ -69,7 +70,7 @@ def _write(result: Result, folder: Path, readme: Path) -> None:
     wrong = result.atlas[result.atlas["real"] == "wrong"]
     witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
     write_certificate(result.certificate, witnesses, folder / "certificate.json")
-    card = readme.read_text(encoding="utf-8")
+    card = read_regular(readme).decode()
     before, _, after = card.partition(NEXT_HEADING)
     before = before.partition(HEADING)[0]
     section = write_section(result.certificate, folder.name)

@@ -8,7 +8,6 @@ each run what made it. A run is given as its folder, as a shipped checkpoint, or
 sweep or of rounds of fine-tuning, out of which the runs are chosen.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from interp.output import save_json, save_table
 from model.checkpoint import CARD, read_checkpoint, versions
 from model.config import ModelConfig
 from model.errors import InputError
+from model.reading import open_regular, read_json
 from model.shell import Output, console, run_command
 from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
@@ -107,9 +107,9 @@ def read_run(name: str, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         InputError: A file is missing or damaged.
     """
     try:
-        card = json.loads((folder / CARD).read_text()) if (folder / CARD).exists() else {}
+        card = read_json(folder / CARD) if (folder / CARD).exists() else {}
         if (folder / RUN).exists():
-            result = json.loads((folder / RUN).read_text())
+            result = read_json(folder / RUN)
             keys = ("command", "attempts", "status", "best")
             made = {**result["spec"], **{key: result[key] for key in keys}}
         else:
@@ -167,7 +167,7 @@ def read_curves(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     table = _read_table(path, COLUMNS)
     try:
-        facts = json.loads(path.with_suffix(".json").read_text())
+        facts = read_json(path.with_suffix(".json"))
         keys = {"run", "stage", "n_params", "attempts", *PUBLISHED.to_dict()}
         keys |= {f"best_{key}" for key in BEST}
         assert {"pairs_uniform", "pairs_hard"} <= facts.keys()
@@ -193,7 +193,7 @@ def _tabulate(results: Sequence[Path]) -> pd.DataFrame:
     rows = []
     for path in results:
         try:
-            rows.append(tabulate_result(json.loads(path.read_text())))
+            rows.append(tabulate_result(read_json(path)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is damaged: train the run again") from error
     return pd.DataFrame(rows).sort_values("seed", ignore_index=True)
@@ -201,7 +201,7 @@ def _tabulate(results: Sequence[Path]) -> pd.DataFrame:
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(open_regular(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or damaged: copy or make it again") from error
     lacking = [name for name in columns if name not in table]

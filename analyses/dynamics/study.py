@@ -36,7 +36,7 @@ from analyses.dynamics.runs import RunRecord, read_runs
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
 from interp.output import save_figure, save_table
 from model.errors import InputError
-from model.shell import Output, console, progress_console, run_command
+from model.shell import Output, console, progress_console, refuse_cut_off, run_command
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def study_dynamics(
     if redraw is not None:
         if runs:
             raise InputError("--redraw takes no runs: it draws those of its folder")
+        refuse_cut_off(redraw)
     elif workers < 1:
         raise InputError(f"--workers is {workers}: it must be 1 or more")
     folder = redraw or out

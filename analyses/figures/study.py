@@ -5,7 +5,6 @@ OUT/data/NAME.*.csv. It is redrawn from that data, and computed anew only where 
 the saved results that it reads have changed. OUT/index.json and index.md list what is there.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from analyses.gallery import (
 from interp.output import FORMATS, save_json
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
+from model.reading import read_json, read_regular
 from model.shell import Output, console, progress_console, run_command, write_atomic
 
 __all__ = ["FIGURES", "main", "make_figures"]
@@ -85,7 +85,7 @@ def list_made(out: Path) -> list[dict[str, Any]]:
         if not (voucher.exists() and caption.exists()):
             continue
         try:
-            saved = json.loads(voucher.read_text())
+            saved = read_json(voucher)
             tables, origin = list(saved["tables"]), saved["origin"]
         except (ValueError, KeyError, TypeError, OSError):
             continue  # damaged: said when this figure is asked for, no reason to fail here
@@ -94,7 +94,7 @@ def list_made(out: Path) -> list[dict[str, Any]]:
                 "name": figure.name,
                 "title": figure.title,
                 "group": figure.group,
-                "caption": caption.read_text().strip(),
+                "caption": read_regular(caption).decode().strip(),
                 "files": [
                     f"{figure.name}.{kind}"
                     for kind in FORMATS

@@ -25,6 +25,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.reading import read_json
 from model.shell import write_atomic
 from model.task import N_ANSWER, Pairs, hard_pairs
 
@@ -125,7 +126,7 @@ def certificate_of(source: Source, folder: Path) -> tuple[dict[str, Any], bool, 
     shipped = source.checkpoint.path / CERTIFICATE
     if "@" not in source.name and source.checkpoint.path.is_dir() and shipped.exists():
         try:
-            content = json.loads(shipped.read_text(encoding="utf-8"))
+            content = read_json(shipped)
             whole = all(read_count(content, name).lower == TOTAL for name in ("real", "float32"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

@@ -108,8 +108,7 @@ def report(
     for section in made:
         state = "made now" if section.name in missing else "read"
         console.print(
-            f"[bold]{escape(section.title)}[/bold] ({state}, {section.seconds:.0f} s): "
-            f"{escape(section.finding)}",
+            f"[bold]{escape(section.title)}[/bold] ({state}): {escape(section.finding)}",
             highlight=False,
             soft_wrap=True,
         )

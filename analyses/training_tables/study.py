@@ -26,6 +26,7 @@ from analyses.training_tables.sweeps import Settings
 from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
 from model.errors import InputError
+from model.reading import open_regular
 from model.shell import Output, console, read_seeds, run_command
 from train.engine import check_device
 
@@ -56,7 +57,7 @@ def draw_figure(name: str, out: Path) -> None:
     if not path.exists():
         raise InputError(f"{path} is not there: run python -m analyses.training_tables {name}")
     stem, plot = FIGURES[name]
-    save_figure(plot(pd.read_csv(path)), out / stem)
+    save_figure(plot(pd.read_csv(open_regular(path))), out / stem)
 
 
 def print_study(name: str, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:

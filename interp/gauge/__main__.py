@@ -34,11 +34,8 @@ def export(checkpoint: Positional[str], out: OutFolder, pairs: Sample = 10_000) 
     operation = {"checkpoint": source.name, "operation": "balanced gauge, float32"}
     lineage = [*source.card.get("lineage", []), operation]
     agreement = {"n": pairs, "answers_that_differ": differ}
-    save(
-        out,
-        balanced,
-        {"lineage": lineage, "agreement": agreement},
-    )
+    with Output(out, by="python -m interp.gauge") as output, output.writing():
+        save(out, balanced, {"lineage": lineage, "agreement": agreement})
     console.print(
         f"{config.n_params} parameters; {differ} of {pairs} answers differ, "
         f"margins move by at most {moved:.2g}",

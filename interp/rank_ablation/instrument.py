@@ -33,6 +33,7 @@ from interp.rank_ablation.sweep import Job, plan, run_job
 from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
 from model.checkpoint import Checkpoint, weights_sha256
+from model.reading import open_regular
 from model.shell import progress_bar, write_atomic
 
 
@@ -79,7 +80,7 @@ def run(model: Adder, config: Config, *, workers: int = 1, keep: Path | None = N
     def work(job: Job) -> pd.DataFrame:
         path = None if keep is None else keep / f"{job.name}.parquet"
         if path is not None and path.exists():
-            return pd.read_parquet(path)
+            return pd.read_parquet(open_regular(path))
         table = run_job(world, null_world, job, config.draws)
         if path is not None:
             write_atomic(path, parquet_bytes(table))

@@ -104,6 +104,16 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_cut_off(folder: Path) -> None:
+    """Refuse to read a folder in which a command was cut off: its files are of two runs.
+
+    Raises:
+        InputError: It is such a folder.
+    """
+    if not (folder / MANIFEST).exists() and (folder / UNFINISHED).exists():
+        raise InputError(f"{folder}: a command was cut off here; run it again")
+
+
 def find_problems(folder: Path) -> list[str]:
     """Say what is wrong with a folder that a command filled, and with those inside it.
 

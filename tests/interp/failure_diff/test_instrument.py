@@ -132,6 +132,7 @@ def test_the_search_command_groups_failures(random_checkpoint, tmp_path, capsys,
         "columns.csv",
         "contexts.csv",
         "groups.csv",
+        "manifest.json",
         "search.json",
     }
     assert "failing contexts" in capsys.readouterr().out
