@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from model.errors import InputError
 from model.shell import Sample, Seed, check_fields
 
+RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

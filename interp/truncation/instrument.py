@@ -30,7 +30,7 @@ from torch import Tensor
 from interp.anatomy import CleanRun, clean_run, fold
 from interp.gauge import factor_groups
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json, save_table
-from interp.truncation.config import Config
+from interp.truncation.config import RANKS, Config
 from model.adder import Adder
 from model.decode import decode, teacher_forced
 from model.dense import dense
@@ -39,7 +39,6 @@ from model.intervals import clopper_pearson
 from model.shell import console, follow
 from model.task import N_INPUT, Pairs, uniform_pairs
 
-RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
 Weighting = Literal["svd", "data"]
 
 

@@ -11,8 +11,8 @@ import pytest
 from analyses.report import accuracy as report_accuracy
 from analyses.report import failure as report_failure
 from analyses.report import history as report_history
+from analyses.report.__main__ import main
 from analyses.report.chapters import CHAPTERS, Chapter, in_worker, make_section
-from analyses.report.page import main
 from analyses.report.section import (
     Heading,
     Listing,
