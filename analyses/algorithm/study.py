@@ -14,18 +14,16 @@ random initialisation (--controls).
     python -m analyses.algorithm 262p --controls
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 from rich.table import Table
-from tyro.conf import Positional
 
 from analyses.algorithm.agreement import choose_winner, fit_all, score_agreement, shift_curve
+from analyses.algorithm.config import Config
 from analyses.algorithm.failure_prediction import (
     failure_directions,
     predict_failures,
@@ -37,46 +35,11 @@ from analyses.algorithm.program import compare_program, write_program
 from analyses.algorithm.scrubbing import SITES, scrub, summarise_scrubbing
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.decode import tables_of
 from model.dense import dense
-from model.errors import InputError
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
-from model.shell import Output, console, progress_console, run_command, write_atomic
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """How much is sampled.
-
-    Raises:
-        InputError: A number that is too small.
-    """
-
-    contexts: int = 100_000
-    """Contexts per column for agreement; 100000 is all of them."""
-    pairs: int = 300_000
-    """Uniform pairs whose failing columns are to be predicted."""
-    receivers: int = 400
-    """Inputs per column, site and account that are scrubbed."""
-    pool: int = 8_000
-    """Inputs per column from which donors come."""
-    programs: int = 10_000
-    """Pairs of each kind on which the program runs beside the network."""
-    draws: int = 200
-    """Bootstrap draws of every interval."""
-    seed: int = 0
-    """For everything that is drawn."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        least = {"contexts": 100, "pairs": 100, "receivers": 10, "programs": 10, "draws": 20}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise InputError(f"--{name} is {getattr(self, name)}: it must be at least {value}")
-        if self.pool < self.receivers:
-            raise InputError(f"--pool is {self.pool}: it must be at least --receivers")
+from model.shell import console, write_atomic
 
 
 @dataclass(frozen=True)
@@ -234,41 +197,3 @@ def _print_failures(failures: pd.DataFrame) -> None:
         table.add_row(row["account"], *cells)
     table.caption = "bits: gained over the column alone; recall: in cells that mostly failed"
     console.print(table)
-
-
-def find_algorithm(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    controls_too: Annotated[bool, tyro.conf.arg(name="controls")] = False,
-    out: Path = Path("out/algorithm"),
-) -> None:
-    """Score rival hypotheses about a network's algorithm and write the winner as a program.
-
-    Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
-        config: How much is sampled.
-        controls_too: Also the hand-built adder in three variants and a random initialisation.
-        out: Folder of the results; each network gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    networks = {source.name: source.model}
-    if controls_too:
-        networks |= controls(source.model)
-    for name, model in networks.items():
-        with Output(out / name, by="python -m analyses.algorithm") as output:
-            with progress_console.status(f"{name} ..."):
-                result = run(model, config, name)
-            with output.writing():
-                write(result, config, name, out / name)
-        print_result(result, name)
-        console.print(f"tables, figure and program: {out / name}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        find_algorithm,
-        argv,
-        prog="python -m analyses.algorithm",
-        example="python -m analyses.algorithm 262p --controls",
-    )

@@ -8,27 +8,24 @@ undecided) cell are counted exactly. Method, bounds and file format: docs/certif
 second program is python -m interp.check_certificate.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import Progress
 from rich.table import Table
-from tyro.conf import Positional
 
 from interp.certify.atlas import build_atlas
-from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.certificate import ARITHMETICS, Certificate, certify
+from interp.certify.config import CertifyConfig
 from interp.certify.count import TOTAL, cell_masses
 from interp.certify.figures import plot_atlas, tabulate_contexts
 from interp.certify.file import CLAIMS, COUNTS, write_certificate
 from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
-from model.shell import Output, console, progress_console, run_command
+from model.shell import console, progress_bar
 from model.task import N_TARGET
 
 
@@ -52,7 +49,7 @@ class Result:
 
 def run(model: Adder, config: CertifyConfig | None = None) -> Result:
     """Certify a model and list what fails."""
-    with Progress(console=progress_console, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("certifying", total=N_TARGET)
         certificate = certify(model, config, lambda column, _: bar.update(task, completed=column))
     return Result(
@@ -168,37 +165,3 @@ def write(result: Result, folder: Path) -> None:
     save_table(result.atlas, folder / "atlas.csv")
     save_table(result.contexts, folder / "contexts.csv")
     save_figure(plot(result), folder / "atlas")
-
-
-def certify_command(
-    checkpoint: Positional[str],
-    *,
-    config: CertifyConfig = CertifyConfig(),  # noqa: B008
-    out: Path | None = None,
-) -> None:
-    """Count the pairs that a checkpoint adds correctly, out of all 10^20.
-
-    Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
-        config: Budgets.
-        out: Folder for certificate.json, summary.json, timing.json, tables and the figure; by
-            default out/certify/NAME.
-    """
-    read = read_checkpoint(checkpoint)
-    folder = out or Path("out/certify") / read.name
-    with Output(folder, by="python -m interp.certify") as output:
-        result = run(read.model, config)
-        with output.writing():
-            write(result, folder)
-    report(result)
-    console.print(f"written to {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        certify_command,
-        argv,
-        prog="python -m interp.certify",
-        example="python -m interp.certify 262p",
-    )

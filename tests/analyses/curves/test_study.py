@@ -4,7 +4,8 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.curves.study import CURVE_SETS, ROWS, find_runs, how_to, main, read_curves
+from analyses.curves.__main__ import main
+from analyses.curves.study import CURVE_SETS, ROWS, find_runs, how_to, read_curves
 from model.config import PRESETS
 from model.errors import InputError
 from train.config import PUBLISHED

@@ -11,10 +11,11 @@ import torch
 from analyses.dynamics import measures as dynamics_measures
 from analyses.dynamics import store as dynamics_store
 from analyses.dynamics import study as dynamics
+from analyses.dynamics.__main__ import main
 from analyses.dynamics.measures import Config, carry_blind, data_floors, measure
 from analyses.dynamics.runs import choose_steps, read_runs
 from analyses.dynamics.store import Measurements
-from analyses.dynamics.study import conclude, main
+from analyses.dynamics.study import conclude
 from interp.gauge.changes import random_gauge
 from interp.output import save_figure
 from model.adder import Adder

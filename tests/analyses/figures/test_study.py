@@ -8,7 +8,7 @@ import pytest
 
 from analyses.curves.study import COLUMNS, keep
 from analyses.figures import study as figures
-from analyses.figures.study import main
+from analyses.figures.__main__ import main
 from analyses.gallery import figure_list
 from analyses.gallery.curves import first_step
 from analyses.gallery.figure import (

@@ -13,8 +13,8 @@ from PIL import Image
 from analyses.report import accuracy as report_accuracy
 from analyses.report import failure as report_failure
 from analyses.report import history as report_history
+from analyses.report.__main__ import main
 from analyses.report.chapters import CHAPTERS, Chapter, group_sections, in_worker, make_section
-from analyses.report.page import main
 from analyses.report.section import (
     Heading,
     Listing,
@@ -232,7 +232,7 @@ def test_chapters_name_builders_that_exist() -> None:
 
 
 def test_options_say_what_differs() -> None:
-    config = AblationConfig(kind=("zero", "mean"), n=500, pairs=True)
+    config = AblationConfig(kind=("zero", "mean"), pairs=500, pairwise=True)
     words = ["--kind", "zero", "mean", "--pairs", "--n", "500", "--seed", "0"]
     assert options_of(config) == words
 

@@ -7,6 +7,7 @@ import pytest
 
 from analyses.claims.world import PUBLISHED_RECIPE, read_sweeps
 from analyses.training_tables import studies as training_studies
+from analyses.training_tables.__main__ import main
 from analyses.training_tables.published import (
     RATE_262,
     SEEDS_262,
@@ -16,7 +17,6 @@ from analyses.training_tables.published import (
     TABLE_7,
     PublishedRate,
 )
-from analyses.training_tables.study import main
 from analyses.training_tables.sweeps import (
     RESTARTS,
     STOP_RULE,
