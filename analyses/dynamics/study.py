@@ -19,6 +19,7 @@ what is possible without the carry, failed seeds, runs without a curriculum.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,9 +35,17 @@ from analyses.dynamics.onsets import compare_order, summarise_onsets, tabulate_o
 from analyses.dynamics.report import print_result
 from analyses.dynamics.runs import RunRecord, read_runs
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
+from analyses.dynamics.summary import summarise
 from interp.output import save_figure, save_table
 from model.errors import InputError
-from model.shell import console, progress_console, run_command
+from model.shell import (
+    DETAILS,
+    print_summary,
+    progress_console,
+    run_command,
+    write_atomic,
+    write_details,
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,8 @@ def plot(result: Result) -> dict[str, Figure]:
 def write(result: Result, folder: Path) -> None:
     """Write tables, records and figures."""
     result.measurements.write(folder)
+    tables = (result.measurements, result.onsets, result.summary, result.order)
+    write_atomic(folder / DETAILS, write_details(partial(print_result, *tables)))
     for name in ("onsets", "summary", "order"):
         save_table(getattr(result, name), folder / f"{name}.csv")
     for name, figure in plot(result).items():
@@ -135,8 +146,7 @@ def study_dynamics(
         measurements = run(read_runs(runs), config, out / "snapshots", workers)
     result = conclude(measurements)
     write(result, folder)
-    print_result(measurements, result.onsets, result.summary, result.order)
-    console.print(f"written to {folder}", highlight=False)
+    print_summary(summarise(measurements, result.onsets), folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ where else the model fails.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -49,12 +50,20 @@ from interp.failure_diff.figures import plot_carry_flow, plot_margins, plot_patc
 from interp.failure_diff.patching import average_patching, minimal_sets, patch_table
 from interp.failure_diff.report import print_result, print_search
 from interp.failure_diff.result import HowOften, Result, records, save_result
+from interp.failure_diff.summary import summarise, summarise_search
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.dense import Dense, dense
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import (
+    DETAILS,
+    print_summary,
+    progress_console,
+    run_command,
+    write_atomic,
+    write_details,
+)
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
 DEFAULT_A, DEFAULT_B = HARD_CASES["published failing case"]
@@ -277,11 +286,11 @@ def failure_diff(
         result = run(found.model, config, found.name, report=status.update)
         target = out or folder / f"{a}_{b}"
         save_result(result, target)
+        write_atomic(target / DETAILS, write_details(partial(print_result, result)))
         status.update("figures")
         for name, figure in plot(result).items():
             save_figure(figure, target / name)
-    print_result(result)
-    console.print(f"tables and figures: {target}", highlight=False)
+    print_summary(summarise(result), target)
 
 
 def _search(model: Adder, name: str, folder: Path, seed: int) -> SearchResult:
@@ -295,8 +304,8 @@ def _search(model: Adder, name: str, folder: Path, seed: int) -> SearchResult:
         save_table(getattr(result, table), folder / f"{table}.csv")
     summary = {"checkpoint": name, "evaluations": result.evaluations, "seed": seed}
     save_json(summary, folder / "search.json")
-    print_search(result, name)
-    console.print(f"tables: {folder}", highlight=False)
+    write_atomic(folder / DETAILS, write_details(partial(print_search, result, name)))
+    print_summary(summarise_search(result, name), folder)
     return result
 
 
