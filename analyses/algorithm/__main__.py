@@ -11,7 +11,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from analyses.algorithm.config import Config
-from model.shell import OutFolder, Output, progress_console, run_command, show_files
+from model.shell import OutFolder, Output, print_summary, progress_console, run_command
 
 
 def find_algorithm(
@@ -28,21 +28,24 @@ def find_algorithm(
         controls_too: Also the hand-built adder in three variants and a random initialisation.
         out: Folder of the results; each network gets its own in it.
     """
-    from analyses.algorithm.study import controls, print_result, run, write
+    from analyses.algorithm.study import controls, run, tables_in, write
+    from analyses.algorithm.summary import summarise, summarise_controls
     from model.checkpoint import read_checkpoint
 
     source = read_checkpoint(checkpoint)
-    networks = {source.name: source.model}
-    if controls_too:
-        networks |= controls(source.model)
-    for name, model in networks.items():
+    verdicts = {}
+    known = controls(source.model) if controls_too else {}
+    for name, model in [*known.items(), (source.name, source.model)]:
         with Output(out / name, by="python -m analyses.algorithm") as output:
             with progress_console.status(f"{name} ..."):
                 result = run(model, config, name)
             with output.writing():
                 write(result, config, name, out / name)
-        print_result(result, name)
-    show_files(out if controls_too else out / source.name)
+        verdicts[name] = result.verdict
+    print_summary(summarise(tables_in(result), result.verdict, source.name), out / source.name)
+    if controls_too:
+        del verdicts[source.name]
+        print_summary(summarise_controls(verdicts), out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,7 +47,7 @@ def summarise(result: Result) -> Summary:
     found = [find(tables) for find, name in FINDINGS if name in tables and not tables[name].empty]
     columns = listed(answered(tables["patterns"]).index)
     return Summary(
-        f"{result.name}, {columns}: where is the carry, and is it used?",
+        f"{result.name}, {columns}: where is the carry, is it used?",
         tuple(row for row, _ in found),
         tuple(sentence for _, sentence in found if sentence),
     )
@@ -67,11 +67,9 @@ def _answers(tables: Tables) -> Finding:
 
 def _attention(tables: Tables) -> Finding:
     shares = local_attention(tables["attention"])
-    weight, even, random = (
-        percent(shares[name].sum()) for name in ("weight", "uniform", "random_init")
-    )
-    control = f"{even} uniform, {random} untrained"
-    return Row("attends to columns i, i-1?", _yes(is_local(shares)), weight, control), ""
+    weight, even = (percent(shares[name].sum()) for name in ("weight", "uniform"))
+    verdict = _yes(is_local(shares))
+    return Row("local attention?", verdict, f"{weight} on i, i-1", f"{even} uniform"), ""
 
 
 def _before(tables: Tables) -> Finding:
@@ -79,7 +77,7 @@ def _before(tables: Tables) -> Finding:
     more = score > floor + MARGIN
     right, guess = percent(score), percent(floor)
     return (
-        Row("carry readable before attention?", _yes(bool(more)), right, f"{guess} guess"),
+        Row("readable before attention?", _yes(bool(more)), right, f"{guess} guess"),
         f"Before attention the carry {'is' if more else 'is not'} readable: a probe scores "
         f"{right}, a guess from s_(i-1) {guess}.",
     )
@@ -92,9 +90,7 @@ def _after(tables: Tables) -> Finding:
     best = rows[(rows["site"] == site) & rows["column"].isin(found or among)]
     score, floor = (percent(best[name].mean()) for name in ("accuracy", "best_floor"))
     return (
-        Row(
-            "carry readable at a later site?", columns, f"{score} at {site}", f"{floor} best floor"
-        ),
+        Row("readable later?", columns, f"{score} at {site}", f"{floor} best floor"),
         f"It is readable at {site} in {columns}: probes score {score}, the best floor {floor}.",
     )
 
@@ -148,7 +144,7 @@ def _path(tables: Tables) -> Finding:
     through, around = rate["whole", "feed-forward"], rate["whole", "skip"]
     number = f"{percent(through)}, skip alone {percent(around)}"
     control = f"{percent(rate['random', 'both'])} random direction"
-    return Row("acts through the MLP alone?", _yes(bool(through >= USED)), number, control), ""
+    return Row("through the MLP alone?", _yes(bool(through >= USED)), number, control), ""
 
 
 def _account(tables: Tables) -> Finding:
@@ -163,7 +159,7 @@ def _account(tables: Tables) -> Finding:
         top, table = f"R^2 {named.max():.2f}", f"R^2 {score['lookup']:.2f}"
         return (
             Row(
-                "acts like, on wrong digits",
+                "acts like",
                 "none of the accounts",
                 f"{top} best",
                 f"{table} table",
@@ -173,7 +169,7 @@ def _account(tables: Tables) -> Finding:
     rival, name = RIVALS[best]
     own, rest = f"R^2 {named[rival]:.2f}", f"{named.drop(rival).max():.2f}"
     return (
-        Row("acts like, on wrong digits", name, own, f"R^2 {rest} next account"),
+        Row("acts like", name, own, f"R^2 {rest} next account"),
         f"In {columns} it acts like {name}: {own}, the next account {rest}.",
     )
 
