@@ -37,7 +37,7 @@ types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 docs: $(DEV_PACKAGES)
 	$(MAKE) reference

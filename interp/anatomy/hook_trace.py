@@ -193,7 +193,8 @@ def trace_columns(
 
     for column in columns:
         length = query_position(column) + 1
-        known = {site: value[:, :length] for site, value in shared.items()}
+        # In a memory layout of their own, so that products of them round as they do alone.
+        known = {site: value[:, :length].contiguous() for site, value in shared.items()}
         yield trace_hooks(network, tokens, column, known=known)
 
 

@@ -258,10 +258,8 @@ def test_long_tables_stay_in_their_files(
     built: list[str], run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(self: Chapter, source: Source, folder: Path) -> Section:
-        tables = (
-            Table("Long.", pd.DataFrame({"n": range(10**6, 10**6 + 250)})),
-            Table("Short.", FRAME),
-        )
+        long = pd.DataFrame({"n": range(10**6, 10**6 + 250)})
+        tables = (Table("Long.", long), Table("Short.", FRAME))
         return dataclasses.replace(a_section(folder.name), parts=(Text("x"), *tables))
 
     monkeypatch.setattr(Chapter, "build", build)

@@ -1,9 +1,12 @@
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
 import torch
 
+from interp.output import save_figure
+from interp.rank_ablation import instrument
 from interp.rank_ablation.__main__ import main
 from interp.rank_ablation.figures import plot
 from interp.rank_ablation.instrument import Config, job_folder, run
@@ -25,7 +28,7 @@ def hand(tmp_path):
     return str(save(tmp_path / "hand", handbuilt_adder(), {}))
 
 
-def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> None:
+def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys, monkeypatch) -> None:
     out = tmp_path / "out"
     hand = str(save(tmp_path / "hand", random_adder(PRESETS["311p"]), {}))
     argv = [hand, *SMALL, "--matrix", "W_O", "W_in", "--kind", "zero", "mean", "--pairwise"]
@@ -53,6 +56,7 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
     )
     kept[0].unlink()
     stamps = {path: path.stat().st_mtime_ns for path in kept[1:]}
+    monkeypatch.setattr(instrument, "plot", lambda *_: {})  # all are drawn already
     assert main(argv) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in kept[1:]}
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "ablations.parquet"), table)
@@ -88,7 +92,8 @@ def test_the_screen_compares_several_checkpoints_and_the_stored_coordinates(hand
     assert said.sentences[-1] == "1 more is in the tables."
 
 
-def test_several_checkpoints_make_one_table(hand, tmp_path) -> None:
+def test_several_checkpoints_make_one_table(hand, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(instrument, "save_figure", partial(save_figure, formats=("png",)))
     other = str(save(tmp_path / "soft", handbuilt_adder(carry="soft"), {}))
     argv = [hand, "--beside", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
     argv += ["--gauges", "1", "--kind", "zero", "--metric", "kl", "--out", str(tmp_path / "out")]
