@@ -15,7 +15,8 @@ from interp.check_certificate.tables import Checker
 NAMES = ("right", "wrong", "undecided")
 ARITHMETICS = ("real arithmetic", "float32")
 RIGHT, WRONG, UNDECIDED = 0, 1, 2
-_ROWS = 2048
+_ROWS, _PIECES, _NUMBERS = 2048, 100_000, 1 << 22
+"""Leaves judged at a time, pieces of one leaf, and numbers of a (leaf, unit, d) table at most."""
 _OWN = 1 + 1e-9
 """Reaches are sums of positive numbers; this covers their rounding here."""
 
@@ -49,9 +50,10 @@ def check_leaves(
         ValueError: Hints that nothing can be measured by.
     """
     hull = network.hull(column, query, *hints)
+    at_once = min(_ROWS, _room(network))
     for token in np.unique(truth):
         of_token = np.flatnonzero(truth == token)
-        for rows in np.array_split(of_token, 1 + len(of_token) // _ROWS):
+        for rows in np.array_split(of_token, 1 + len(of_token) // at_once):
             box = hull.boxes(sets, cells[rows])
             margins = network.head.margins(box, int(token))
             for arithmetic, reach in enumerate((margins.real, margins.float32)):
@@ -67,6 +69,11 @@ def check_leaves(
                             f"{ARITHMETICS[arithmetic]} cannot be proved so"
                         )
     return None
+
+
+def _room(network: Checker) -> int:
+    """Say how many boxes may be judged at once, so that memory stays bounded."""
+    return max(1, _NUMBERS // network.head.inward.size)
 
 
 def proves(value: np.ndarray, reach: np.ndarray) -> np.ndarray:
@@ -91,9 +98,7 @@ def _part(box: Box, rows: np.ndarray) -> Box:
     return replace(box, **{name: getattr(box, name)[rows] for name in names})
 
 
-def cover(
-    network: Checker, box: Box, token: int, arithmetic: int, verdict: int, pieces: int = 100_000
-) -> bool:
+def cover(network: Checker, box: Box, token: int, arithmetic: int, verdict: int) -> bool:
     """Prove the verdict of one box piece by piece, halving what is not proved along its main side.
 
     Args:
@@ -102,8 +107,8 @@ def cover(
         token: Its true token.
         arithmetic: 0 real, 1 float32.
         verdict: Right or wrong.
-        pieces: How many pieces may be judged.
     """
+    pieces = min(_PIECES, _room(network))
     while len(box.centre):
         pieces -= len(box.centre)
         if pieces < 0 or not box.width.max() > 0:

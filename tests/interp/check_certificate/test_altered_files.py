@@ -15,6 +15,8 @@ import pytest
 
 from interp.check_certificate.cells import Sets, rebuild
 from interp.check_certificate.command import main
+from interp.check_certificate.tables import Checker
+from interp.check_certificate.verdicts import check_leaves
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "262p"
@@ -295,28 +297,36 @@ def test_altered_text_is_refused(
     refused(tmp_path, altered, capsys)
 
 
-def test_altered_ends_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The leaves are the same in all, and proved in the test below; here only what follows them.
-    sets, known = Sets(), {}
+@pytest.fixture
+def leaves_of_the_first_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prove only the first tree, and rebuild none twice: the others are not altered here."""
 
-    def once(_: Sets, column: int, query: int, found: list[int]) -> Any:
-        if (column, query) not in known:
-            known[column, query] = rebuild(sets, column, query, found)
-        return known[column, query]
+    def first(network: Checker, sets: Sets, column: int, *rest: Any) -> str | None:
+        return check_leaves(network, sets, column, *rest) if column == 0 else None
 
-    monkeypatch.setattr("interp.check_certificate.checker.check_leaves", lambda *_: None)
-    monkeypatch.setattr("interp.check_certificate.checker.Sets", lambda: sets)
-    monkeypatch.setattr("interp.check_certificate.checker.rebuild", once)
-    assert main([NAME]) == 0
-    capsys.readouterr()
+    monkeypatch.setattr("interp.check_certificate.checker.check_leaves", first)
+    monkeypatch.setattr("interp.check_certificate.checker.Sets", lambda: SETS)
+    monkeypatch.setattr("interp.check_certificate.checker.rebuild", rebuilt)
+
+
+SETS, KNOWN = Sets(), {}
+
+
+def rebuilt(_: Sets, column: int, query: int, found: list[int]) -> Any:
+    if (column, query) not in KNOWN:
+        KNOWN[column, query] = rebuild(SETS, column, query, found)
+    return KNOWN[column, query]
+
+
+@pytest.mark.usefixtures("leaves_of_the_first_tree")
+def test_altered_ends_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for change in ENDS.values():
         content = json.loads(SOUND)
         change(content)
         refused(tmp_path, json.dumps(content), capsys)
 
 
+@pytest.mark.usefixtures("leaves_of_the_first_tree")
 def test_what_is_altered_without_effect_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,9 +336,8 @@ def test_what_is_altered_without_effect_holds(
     path = tmp_path / "same.json"
     path.write_text(json.dumps(backwards, ensure_ascii=True, separators=(",", ":")))
     assert main([str(path), NAME]) == 0
-    printed = capsys.readouterr().out
     exactly = f"{10**20} <= right pairs <= {10**20}"
-    assert sorted(printed.splitlines()) == [
+    assert sorted(capsys.readouterr().out.splitlines()) == [
         f"float32            {exactly}",
         f"float32_with_end   {exactly}",
         f"real               {exactly}",
@@ -346,6 +355,8 @@ import resource, sys
 from pathlib import Path
 from interp.check_certificate.cells import Sets, rebuild
 from interp.check_certificate.command import main
+from interp.check_certificate.tables import Checker
+from interp.check_certificate.verdicts import check_leaves
 codes = [main([str(path), "262p"]) for path in sorted(Path(sys.argv[1]).iterdir())]
 print(codes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
