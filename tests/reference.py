@@ -4,6 +4,13 @@ A tolerance on an engine is a multiple of what the plain float32 reference itsel
 network, batch and processor. One order of summation may be lucky, so several are measured: the
 examples, the coordinates of the residual stream and the units of the feed-forward layer change
 places. None of that changes the exact result.
+
+For float64 there is nothing finer to compare with. What rounding can do to a result is what a
+change of every parameter in its last bits does, so that is measured, with a larger change.
+
+Float64 algebra without a network in it (a projection, a share, parts that sum to a whole) needs no
+such care: on numbers around 1 it loses 1e-15, and tests that allow 1e-9 or 1e-6 have room for any
+processor.
 """
 
 import dataclasses
@@ -14,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from model.adder import Adder
 from model.decode import decode_exactly
 from model.factored import Params
 from model.tables import Tables
@@ -31,6 +39,11 @@ four orders is short of the worst of all, which leaves the rest.
 """
 HALF_UNIT = 2.0**-24
 """Relative rounding of one float32 number: the least that any result loses."""
+ALLOWED_64 = 32
+"""What two ways to compute a network in float64 may differ by, as a multiple of one rounding of its
+parameters: a result is some hundred operations deep, and their roundings add up as sqrt(100)."""
+NUDGE, BY_ROUNDING = 2.0**-40, 2.0**-13
+"""A relative change of parameters that shows in results, and float64's own as a part of it."""
 DECISIVE = 1e-3
 """A run that float32 itself moves further than this is no test of anything else.
 
@@ -152,14 +165,60 @@ def _distance(one: tuple[State, np.ndarray], other: tuple[State, np.ndarray]) ->
     return np.array([np.abs(one[1] - other[1]).max(), far])
 
 
-def margin_rounding(tables: Tables, a: torch.Tensor, b: torch.Tensor) -> float:
-    """Measure the largest error of float32 in the margins of teacher-forced pairs."""
+def nudged(model: Adder) -> Adder:
+    """Change every parameter in bits that float64 is sure to keep; see `assert_same`."""
+    generator = torch.Generator().manual_seed(0)
+
+    def nudge(value: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        return value.detach().double() * (1 + NUDGE * noise)
+
+    return Adder(model.config, {name: nudge(value) for name, value in model.params.items()})
+
+
+def rounding_64(value: torch.Tensor, from_nudged: torch.Tensor) -> float:
+    """Estimate what float64 loses of a value, from the same value of the nudged network."""
+    value, from_nudged = value.detach(), from_nudged.detach()
+    finite = torch.isfinite(value)
+    moved = (value - from_nudged)[finite].abs().max() * BY_ROUNDING
+    return ALLOWED_64 * float(moved + torch.finfo(torch.float64).eps * value[finite].abs().max())
+
+
+def assert_same(
+    one: torch.Tensor, other: torch.Tensor, from_nudged: torch.Tensor, what: object = ""
+) -> None:
+    """Compare two ways to compute a network's value in float64.
+
+    Args:
+        one: The value, computed one way.
+        other: The other way.
+        from_nudged: One of the two ways, for the network that `nudged` gives.
+        what: Named if they differ.
+    """
+    one, other = one.detach(), other.detach()
+    finite = torch.isfinite(other)
+    assert torch.equal(finite, torch.isfinite(one)), what
+    error, allowed = float((one - other)[finite].abs().max()), rounding_64(other, from_nudged)
+    assert error <= allowed, f"{what} {error:.1e} against {allowed:.1e}"
+
+
+def margin_rounding(
+    tables: Tables, a: torch.Tensor, b: torch.Tensor, prefix: torch.Tensor | None = None
+) -> float:
+    """Measure the largest error of float32 in the margins of pairs.
+
+    Args:
+        tables: The network, float64.
+        a: First operands.
+        b: Second operands.
+        prefix: What is fed back; the true digits by default.
+    """
     single = {
         field.name: getattr(tables, field.name).float()
         for field in dataclasses.fields(tables)
         if isinstance(getattr(tables, field.name), torch.Tensor)
     }
-    prefix = encode(a, b)[:, N_PROMPT:-1]
+    prefix = encode(a, b)[:, N_PROMPT:-1] if prefix is None else prefix
     exact = decode_exactly(tables, a, b, prefix=prefix).margin
     rounded = decode_exactly(tables.edit(**single), a, b, prefix=prefix).margin
     return max(float((rounded - exact).abs().max()), HALF_UNIT)
