@@ -5,6 +5,7 @@ from interp.anatomy.column_trace import QUERY_SITES, SOURCE_SITES, trace_column
 from interp.hooked import to_hooked
 from model.dense import dense
 from model.task import N_INPUT, N_TARGET, query_position
+from tests.reference import assert_same, nudged
 from tests.support import lively_adder, tokens_of
 
 HOOKS = {
@@ -27,12 +28,12 @@ HOOKS = {
 @pytest.mark.parametrize("name", ["262p", "311p", "456p", "512p", "777p"])
 def test_every_site_equals_the_hooked_model(name):
     model, tokens = lively_adder(name), tokens_of(6)
-    hooked, weights = to_hooked(model), dense(model)
+    hooked, weights, near = to_hooked(model), dense(model), dense(nudged(model))
     logits, cache = hooked.run_with_cache(tokens[:, :N_INPUT])
     for column in range(N_TARGET):
         at = query_position(column)
-        trace = trace_column(weights, tokens, column)
-        assert torch.allclose(trace["logits"], logits[:, at], rtol=0, atol=1e-9)
+        trace, nearly = (trace_column(x, tokens, column) for x in (weights, near))
+        assert_same(logits[:, at], trace["logits"], nearly["logits"])
         for site, hook in HOOKS.items():
             value = cache[hook]
             if site in ("attn_scores", "pattern"):
@@ -43,7 +44,7 @@ def test_every_site_equals_the_hooked_model(name):
                 value = value[:, : at + 1]
             elif site not in ("attn_scores", "pattern"):
                 value = value[:, at]
-            assert torch.allclose(trace[site], value, rtol=0, atol=1e-9), (column, site)
+            assert_same(value, trace[site], nearly[site], (column, site))
 
 
 @pytest.mark.parametrize("site", [*SOURCE_SITES, *QUERY_SITES])

@@ -6,6 +6,7 @@ from interp.anatomy.clean_run import clean_run
 from interp.anatomy.components import fold
 from interp.truncation.__main__ import main
 from interp.truncation.instrument import Config, drop_units, run, second_moments, truncate
+from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS, ModelConfig
 from model.decode import decode
@@ -18,11 +19,17 @@ from tests.support import random_adder
 PAIRS = carry_stratified_pairs(200, torch.Generator().manual_seed(0))
 
 
+def rounding_of_W_pos(model: Adder) -> torch.Tensor:
+    """How far W_pos may be off where both of its factors were rounded to float32."""
+    A, B = (model.params[name].detach().double().abs() for name in ("W_pos_A", "W_pos_B"))
+    return 2.1 * 2.0**-24 * (A @ B)
+
+
 @pytest.mark.parametrize("tie", ["shareA_tieKV", "none", "shareB", "all", "kv"])
 def test_full_ranks_keep_the_effective_weights_and_lower_ones_have_them(tie) -> None:
     model = random_adder(ModelConfig(tie_qkv=tie))
-    same = dense(truncate(model, {"qkv_rank": 3, "pos_rank": 3}))
-    torch.testing.assert_close(same.W_pos, dense(model).W_pos, atol=1e-5, rtol=1e-4)
+    same = truncate(model, {"qkv_rank": 3, "pos_rank": 3})
+    assert ((dense(same).W_pos - dense(model).W_pos).abs() <= rounding_of_W_pos(same)).all()
     cut = truncate(model, {"pos_rank": 2, "attn_out_rank": 1, "ffn_rank": 2, "qkv_rank": 2})
     assert cut.config == ModelConfig(
         tie_qkv=tie, pos_rank=2, attn_out_rank=1, ffn_rank=2, qkv_rank=2
@@ -37,9 +44,10 @@ def test_full_ranks_keep_the_effective_weights_and_lower_ones_have_them(tie) -> 
 def test_the_cut_is_the_best_approximation_of_its_rank() -> None:
     model = random_adder(PRESETS["311p"])
     W = dense(model).W_pos
-    cut = dense(truncate(model, {"pos_rank": 2})).W_pos
+    truncated = truncate(model, {"pos_rank": 2})
+    cut = dense(truncated).W_pos
     smallest = torch.linalg.svdvals(W)[2]
-    assert float((W - cut).norm()) == pytest.approx(float(smallest), rel=1e-4)
+    assert abs((W - cut).norm() - smallest) <= rounding_of_W_pos(truncated).norm()
 
 
 def test_data_weighting_is_the_best_for_the_outputs() -> None:
