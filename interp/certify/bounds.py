@@ -126,10 +126,11 @@ class _Swing:
 
 @dataclass(frozen=True)
 class _Rounding:
-    """Errors of the units' inputs and of the margins, and the size of the largest intermediate."""
+    """Errors of the units' inputs, the margins and the last scale; the largest intermediate."""
 
     pre: np.ndarray
     margin: np.ndarray
+    spread: np.ndarray
     largest: np.ndarray
 
 
@@ -187,13 +188,16 @@ class Head:
         narrow = self._swing(point, wide + share * box.error)
         whole = self._swing(point, wide + (1 + share) * box.error)
         own = self._rounding(point, whole, target)
+        least = np.maximum(point.sigma - share * own.spread, np.sqrt(self.config.eps))
         turned = point.gradient @ box.axes
         steep = np.abs(point.gradient)
         linear_part = (np.abs(turned) @ box.width[:, :, None])[:, :, 0]
         linear_part += (steep @ box.slack[:, :, None])[:, :, 0]
         rounding = (steep @ box.error[:, :, None])[:, :, 0] + own.margin
-        real = linear_part + self._remainder(point, narrow, own.pre, target) + share * rounding
-        float32 = linear_part + self._remainder(point, whole, own.pre, target)
+        real = (
+            linear_part + self._remainder(point, narrow, own.pre, least, target) + share * rounding
+        )
+        float32 = linear_part + self._remainder(point, whole, own.pre, least, target)
         float32 += (1 + share) * rounding
         bounded = box.usable & narrow.inside & whole.inside
         real[~bounded] = np.inf
@@ -252,7 +256,7 @@ class Head:
         return _Swing(inside, wide, low, bent, moved, shift)
 
     def _remainder(
-        self, at: _Point, box: _Swing, pre: np.ndarray, target: np.ndarray
+        self, at: _Point, box: _Swing, pre: np.ndarray, least: np.ndarray, target: np.ndarray
     ) -> np.ndarray:
         """Bound what the gradient leaves over: of the norm, the GELU and the last scale."""
         closest = np.maximum(np.abs(at.z) - box.moved - self.own_share * pre, 0)
@@ -260,7 +264,7 @@ class Head:
         remainder = _of_target(second @ self.write_pairs, target)
         if self.layer:
             drift = second @ np.abs(self.W_out.matrix)
-            bow = (box.shift * box.shift).mean(axis=1, keepdims=True) / (2 * at.sigma)
+            bow = (box.shift * box.shift).mean(axis=1, keepdims=True) / (2 * least)
             bow = bow + np.sqrt((drift * drift).mean(axis=1, keepdims=True))
             remainder += np.abs(self.beta[target][:, None] - self.beta) * bow
         return remainder
@@ -292,6 +296,7 @@ class Head:
         sigma = np.sqrt((f * f).mean(axis=1, keepdims=True) + eps)
         total = _of_target(out @ self.pairs + head * (f @ self.sizes), target)
         total += sigma * self.head_loss[target]
+        spread = np.zeros_like(low)
         if self.layer:
             centring = centring_error(f, self.config, unit)
             total += _of_target(centring @ self.raw_pairs, target)
@@ -309,7 +314,7 @@ class Head:
             in_norm(f, floor, self.last_gain, self.last_bias, self.layer),
             through(last, (self.W_U,)),
         ]
-        return _Rounding(pre, total, np.max(largest, axis=0))
+        return _Rounding(pre, total, spread, np.max(largest, axis=0))
 
 
 def _of_target(pairs: np.ndarray, target: np.ndarray) -> np.ndarray:

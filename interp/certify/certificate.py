@@ -140,7 +140,7 @@ def certify(
         budget = config.eos_budget if column == N_ANSWER else config.budget
         report = None if progress is None else lambda done, c=column: progress(c, done)
         trees += search_column(model, column, budget=budget, progress=report)
-    counts = {name: _count(trees, name) for name in ARITHMETICS}
+    counts = {name: count_cells(trees, name) for name in ARITHMETICS}
     return Certificate(
         sha256=weights_sha256(model.params),
         config=model.config.to_dict(),
@@ -153,7 +153,7 @@ def certify(
     )
 
 
-def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
+def count_cells(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
     """Count pairs that avoid every wrong cell (upper) and every undecided one too (lower).
 
     Returns:
@@ -165,13 +165,18 @@ def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]
     ]
     steps = Steps()
     automata: tuple[list[Automaton], list[Automaton]] = ([], [])
+    found: dict[bool, Count] = {}
 
     def bound(columns: int) -> Count:
         try:
             for built, cells in zip(automata, ends, strict=True):
                 built += [build_automaton(x, steps) for x in cells[len(built) : columns]]
-            lower, upper = (count_avoiding(built, steps=steps) for built in automata)
-            return Count(lower, upper)
+            # Where the end token never fails, the count with it is the count without.
+            asks = columns == N_TARGET and any(len(cells[-1]) for cells in ends)
+            if asks not in found:
+                lower, upper = (count_avoiding(built, steps=steps) for built in automata)
+                found[asks] = Count(lower, upper)
+            return found[asks]
         except TooManySteps:
             each, worst = ([sum(cell_masses(x)) for x in cells[:columns]] for cells in ends)
             return Count(max(TOTAL - sum(each), 0), TOTAL - max(worst), "columns")

@@ -36,7 +36,7 @@ class Steps:
         TooManySteps: By `take`, when none are left.
     """
 
-    def __init__(self, left: int = 20_000_000) -> None:
+    def __init__(self, left: int = 60_000_000) -> None:
         """Start with all of them."""
         self.left = left
 

@@ -136,14 +136,15 @@ class Head:
         across = box.width @ np.abs(box.axes).T + box.slack
         rough = self._swing(at, across + (1 + OWN) * box.error)
         fine = self._swing(at, across + OWN * box.error)
-        pre, rounding, peak = self._rounding(at, rough, truth, others)
+        pre, rounding, spread, peak = self._rounding(at, rough, truth, others)
+        least = np.maximum(sigma - OWN * spread, math.sqrt(self.last.eps))
         turned = (box.axes.T @ gradient).transpose(0, 2, 1)  # (leaf, 13, d)
         along = (np.abs(turned) @ box.width[..., None])[..., 0]
         tilt = np.abs(gradient).transpose(0, 2, 1)
         along = along + (tilt @ box.slack[..., None])[..., 0]
         rounding = rounding + (tilt @ box.error[..., None])[..., 0]
-        real = along + self._remainder(at, fine, pre, pull, beta, sigma) + OWN * rounding
-        float32 = along + self._remainder(at, rough, pre, pull, beta, sigma)
+        real = along + self._remainder(at, fine, pre, pull, beta, least) + OWN * rounding
+        float32 = along + self._remainder(at, rough, pre, pull, beta, least)
         float32 = float32 + (1 + OWN) * rounding
         proves = box.usable & fine.ok & rough.ok
         proves32 = proves & box.fits & (peak < PEAK)
@@ -184,7 +185,7 @@ class Head:
         pre: np.ndarray,
         pull: np.ndarray,
         beta: np.ndarray,
-        sigma: np.ndarray,
+        least: np.ndarray,
     ) -> np.ndarray:
         """Bound what the gradient leaves over: of the norm, the GELU and the last scale."""
         closest = np.abs(at.z) - box.moved - OWN * pre
@@ -193,16 +194,17 @@ class Head:
         if self.last.layer:
             shift = box.wide + SLOPE * box.moved @ np.abs(self.w_out.value)
             drift = rms(second @ np.abs(self.w_out.value))
-            remainder += np.abs(beta) * (rms(shift) ** 2 / (2 * sigma) + drift)
+            remainder += np.abs(beta) * (rms(shift) ** 2 / (2 * least) + drift)
         return remainder
 
     def _rounding(
         self, at: _Point, box: _Swing, truth: int, others: list[int]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Bound the rounding after attention, at every point of a box.
 
         Returns:
-            Error of the units' inputs, of the margins, and the size of the largest intermediate.
+            Error of the units' inputs, of the margins, of the last scale (LayerNorm only), and the
+            size of the largest intermediate.
         """
         d, norm, last = self.d, self.norm, self.last
         size, y_size = np.abs(at.c) + box.wide, np.abs(at.y) + box.wide
@@ -230,6 +232,7 @@ class Head:
         rounding = out @ np.abs(pull) + gamma(2 * d + 8 + LIBRARY) * (f_size @ both)
         largest = np.sqrt(mean(f_size * f_size) + last.eps)
         rounding += largest * (2 * lost(d) + last.underflow @ heads)
+        spread = np.zeros_like(at.s)
         if last.layer:
             centring = last.centring(f_size)
             rounding += centring @ np.abs(raw)
@@ -247,7 +250,7 @@ class Head:
             last.peak(f_size, np.full_like(at.s, 1 / math.sqrt(last.eps))),
             self.unembed.peak(final),
         ]
-        return pre, rounding, np.max(peaks, axis=0)
+        return pre, rounding, spread, np.max(peaks, axis=0)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class Unending(ValueError):
 class Steps:
     """How many steps all counts of one certificate may still take."""
 
-    def __init__(self, left: int = 60_000_000) -> None:
+    def __init__(self, left: int = 150_000_000) -> None:
         """Start with all of them."""
         self.left = left
 
@@ -193,11 +193,16 @@ def count(
             for verdicts in ((1, 2), (1,))
         ]
         diagrams: list[list[Diagram]] = [[], []]
+        walked: dict[tuple[int, ...], tuple[int, ...]] = {}
         for columns, name in ((11, stem), (12, f"{stem}_with_end")):
             if counting[name] == "joint":
                 for built, cells in zip(diagrams, ends, strict=True):
                     built += [build_diagram(sets, x, steps) for x in cells[len(built) : columns]]
-                lower, upper = (count_outside(built, steps) for built in diagrams)
+                # Where the end token never fails, the count with it is the count without.
+                asking = tuple(sum(x.top != _FREE for x in built) for built in diagrams)
+                if asking not in walked:
+                    walked[asking] = tuple(count_outside(built, steps) for built in diagrams)
+                lower, upper = walked[asking]
             elif counting[name] == "columns":
                 lower = ALL_PAIRS - sum(mass(sets, cells) for cells in ends[0][:columns])
                 upper = ALL_PAIRS - max(mass(sets, cells) for cells in ends[1][:columns])
