@@ -186,7 +186,7 @@ CONTENTS: dict[str, Change] = {
     "a code of 255": set_first(255),
     "a node less": codes(0, lambda x: x[:-1]),
     "a node more": codes(0, lambda x: np.append(x, 0)),
-    "a split without children": codes(102, lambda x: np.append(x[:-1], 9)),
+    "a split without children": codes(0, lambda x: np.append(x[:-1], 12)),
     # Hints.
     "a reference of text": put("trees", 0, "reference", "0"),
     "a reference too short": put("trees", 0, "reference", [0.0] * 3),

@@ -278,7 +278,7 @@ def test_a_search_for_false_proofs_finds_none() -> None:
     rng = np.random.default_rng(16)
     state = (tensors, tree.reference, tree.axes)
     best = strain(tensors, state[1:])
-    for step in range(200):
+    for step in range(120):
         current, reference, axes = state
         size = 10.0 ** rng.uniform(-5, -0.5)
         changed = {
