@@ -1,8 +1,9 @@
 """manifest.json: which files a folder holds, which command wrote each, and their hashes.
 
 It is removed before the first file is replaced and written after the last, so that a folder with a
-manifest is whole. While it is away its contents are in `.manifest.unfinished.json`. A folder inside
-that has a manifest of its own is vouched for by the hash of that manifest.
+manifest is whole. While it is away `.manifest.unfinished.json` holds what it said, who is at work,
+and which files are nobody's. A folder inside that has a manifest of its own is vouched for by the
+hash of that manifest.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from model.errors import InputError
 from model.reading import read_json
@@ -36,13 +38,45 @@ Entries = dict[str, Entry]
 """By name, with / between folders."""
 
 
-def read_manifest(folder: Path, name: str = MANIFEST) -> Entries | None:
+@dataclass(frozen=True)
+class Unfinished:
+    """What is known of a folder that is being filled, or in which that was cut off.
+
+    Attributes:
+        entries: What its manifest said before.
+        by: The command at work.
+        strangers: Files that were there before and that no manifest listed.
+    """
+
+    entries: Entries
+    by: str
+    strangers: frozenset[str]
+
+
+def read_manifest(folder: Path) -> Entries | None:
     """Read what a folder says of itself; None where it says nothing.
 
     Raises:
         InputError: The manifest is damaged, or names files outside of the folder.
     """
-    path = folder / name
+    found = _read(folder / MANIFEST)
+    return None if found is None else found[0]
+
+
+def read_unfinished(folder: Path) -> Unfinished | None:
+    """Read what is known of a folder without a manifest; None where it has one, or nothing.
+
+    Raises:
+        InputError: As for `read_manifest`.
+    """
+    found = None if (folder / MANIFEST).exists() else _read(folder / UNFINISHED)
+    if found is None:
+        return None
+    entries, content = found
+    return Unfinished(entries, str(content.get("by")), frozenset(content.get("strangers", ())))
+
+
+def _read(path: Path) -> tuple[Entries, dict[str, Any]] | None:
     try:
         content = read_json(path)
     except FileNotFoundError:
@@ -56,16 +90,25 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Entries | None:
         if not all(_is_inside(name) for name in entries):
             raise ValueError("a name outside")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: delete {folder}, or choose another") from error
-    return entries
+        raise InputError(f"{path} is damaged: delete {path.parent}, or choose another") from error
+    return entries, content
 
 
-def write_manifest(folder: Path, entries: Entries, name: str = MANIFEST) -> Path:
+def write_manifest(folder: Path, entries: Entries) -> Path:
     """Write what a folder holds."""
+    return _write(folder / MANIFEST, entries)
+
+
+def write_unfinished(folder: Path, known: Unfinished) -> Path:
+    """Write what is known of a folder whose manifest is about to be taken away."""
+    strangers = sorted(known.strangers)
+    return _write(folder / UNFINISHED, known.entries, by=known.by, strangers=strangers)
+
+
+def _write(path: Path, entries: Entries, **more: Any) -> Path:
     files = {key: asdict(entries[key]) for key in sorted(entries)}
-    return write_atomic(
-        folder / name, json.dumps({"format": FORMAT, "files": files}, indent=1) + "\n"
-    )
+    content = {"format": FORMAT, **more, "files": files}
+    return write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,15 @@ from model.shell.manifest import (
     UNFINISHED,
     Entries,
     Entry,
+    Unfinished,
     find_problems,
     hash_file,
     is_room,
     read_manifest,
+    read_unfinished,
     walk,
     write_manifest,
+    write_unfinished,
 )
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
@@ -105,21 +108,20 @@ class Output:
         Yields:
             The folder.
         """
-        stood = read_manifest(self.folder)
-        old = stood if stood is not None else read_manifest(self.folder, UNFINISHED) or {}
-        before = _survey(self.folder)
-        cut_off = stood is None and (self.folder / UNFINISHED).exists()
-        write_manifest(self.folder, old, UNFINISHED)
+        stood, cut = read_manifest(self.folder), read_unfinished(self.folder)
+        before, all_before = _survey(self.folder), _list_all(self.folder)
+        known, left = self._take_over(stood or {}, cut, before.keys())
+        write_unfinished(self.folder, known)
         (self.folder / MANIFEST).unlink(missing_ok=True)
         try:
             yield self.folder
         except BaseException:
-            if not cut_off and _survey(self.folder) == before:  # nothing was touched
+            if cut is None and _list_all(self.folder) == all_before:  # nothing was touched
                 if stood is not None:
                     write_manifest(self.folder, stood)
                 (self.folder / UNFINISHED).unlink()
             raise
-        write_manifest(self.folder, self._conclude(old, before))
+        write_manifest(self.folder, self._conclude(known.entries, left, before))
         (self.folder / UNFINISHED).unlink()
 
     @property
@@ -127,26 +129,46 @@ class Output:
         """Whether an earlier call has filled the folder, and everything is still there."""
         return (self.folder / MANIFEST).exists() and not find_problems(self.folder)
 
-    def _conclude(self, old: Entries, before: dict[str, tuple[int, ...]]) -> Entries:
+    def _take_over(
+        self, entries: Entries, cut: Unfinished | None, names: Iterable[str]
+    ) -> tuple[Unfinished, set[str]]:
+        """Say what is known of the folder, and which files a run that was cut off has left.
+
+        Those of a run of this command count as its own; those of another are strangers.
+        """
+        if cut is None:
+            strangers = frozenset(name for name in names if name not in entries)
+            return Unfinished(entries, self.by, strangers), set()
+        hashes = {name: _hash(self.folder / name) for name in names if name not in cut.strangers}
+        same = {name: e for name, e in cut.entries.items() if hashes.get(name) == e.sha256}
+        left = hashes.keys() - same.keys()
+        if cut.by == self.by:
+            return Unfinished(same, self.by, cut.strangers), set(left)
+        return Unfinished(same, self.by, cut.strangers | left), set()
+
+    def _conclude(
+        self, old: Entries, left: set[str], before: dict[str, tuple[int, ...]]
+    ) -> Entries:
         """List what was written or is kept, and remove what is left of an earlier run."""
         entries: Entries = {}
         after = _survey(self.folder)
         for name, mark in after.items():
-            if before.get(name) != mark or (name not in old and self._is_kept(name)):
+            kept = any(fnmatchcase(name, pattern) for pattern in self._keeps)
+            ours = kept and (name in left or not self._adds)
+            if before.get(name) != mark or (name not in old and ours):
                 entries[name] = Entry(_hash(self.folder / name), self.by)
-            elif name in old and self._is_kept(name):
+            elif name in old and kept:
                 entries[name] = old[name]
-        for name in old.keys() & after.keys() - entries.keys():
+        for name in (old.keys() | left) & after.keys() - entries.keys():
             if Path(name).name != MANIFEST:  # folders inside remove their own
                 (self.folder / name).unlink()
         return entries
 
-    def _is_kept(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self._keeps)
-
     def _check_owner(self) -> None:
-        entries = read_manifest(self.folder) or read_manifest(self.folder, UNFINISHED) or {}
-        others = sorted({entry.by for entry in entries.values()} - {self.by})
+        cut = read_unfinished(self.folder)
+        entries = cut.entries if cut else read_manifest(self.folder) or {}
+        owners = {entry.by for entry in entries.values()} | ({cut.by} if cut else set())
+        others = sorted(owners - {self.by})
         if others and not self._adds:
             raise InputError(
                 f"{self.folder} was filled by {others[0]}: choose another --out, or delete it"
@@ -208,11 +230,23 @@ def _clean(folder: Path) -> None:
 
 
 def _survey(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Note what tells a file from one that takes its place."""
-    return {
-        name: (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        for name, found in walk(folder)
-    }
+    """Note of each file that a manifest may name what tells it from one that takes its place."""
+    return {name: _mark(found) for name, found in walk(folder)}
+
+
+def _list_all(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Note the same of all other files too, those of rooms inside and hidden ones."""
+    own = {folder / name for name in (LOCK, MANIFEST, UNFINISHED)}
+    found = {}
+    for place, _, files in os.walk(folder):
+        for path in (Path(place) / name for name in files):
+            with contextlib.suppress(FileNotFoundError):  # another process is at work in there
+                found[path] = _mark(path.lstat())
+    return {path: mark for path, mark in found.items() if path not in own}
+
+
+def _mark(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _hash(path: Path) -> str:

@@ -31,8 +31,12 @@ from model.errors import InputError
 from model.factored import init_params
 from model.pickled import read_pickled
 from model.predict import main as predict
-from model.reading import read_json, read_regular
+from model.reading import open_regular, read_json, read_regular
 from tests.model.test_published import published
+from train.cases import read_cases
+from train.config import TrainConfig
+from train.progress import resume
+from train.spec import RunSpec
 
 MEMORY, SECONDS = 2**30, 20
 """More than any refusal needs; beyond it the test fails rather than the machine."""
@@ -119,6 +123,23 @@ def test_only_regular_files_of_a_sane_size_are_read(
     if (name, case) == ("model.pt", "folder"):
         message = f"has no {WEIGHTS}"
     assert message in refusal(capsys, reference.get(name, str(folder)))
+
+
+@pytest.mark.parametrize("case", STANDS_IN)
+def test_cases_saved_states_and_results_are_read_by_the_same_rule(
+    case: str, tmp_path: Path
+) -> None:
+    put, message = STANDS_IN[case]
+    spec = RunSpec(model=PRESETS["262p"], train=TrainConfig(), seed=0)
+    readers: dict[str, Callable[[Path], object]] = {
+        "cases.csv": read_cases,
+        "state.safetensors": lambda path: resume(spec, path.parent),
+        "table.csv": open_regular,
+    }
+    for name, read in readers.items():
+        put(tmp_path / name)
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / name)
 
 
 def test_a_file_that_may_not_be_read_or_is_not_there(tmp_path: Path) -> None:

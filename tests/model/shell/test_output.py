@@ -26,6 +26,23 @@ def fill(folder: Path, by: str = BY, adds: bool = False, keeps: tuple[str, ...] 
             write_atomic(folder / name.replace("__", "/"), text)
 
 
+class Killed(BaseException):
+    """As if by a signal: nothing after it is carried out but what a test undoes."""
+
+
+def kill(folder: Path, by: str = BY, adds: bool = False, **files: str) -> None:
+    """Fill a folder and be killed before the end."""
+
+    def killed() -> None:
+        with Output(folder, by=by, adds=adds) as output, output.writing():
+            for name, text in files.items():
+                write_atomic(folder / name.replace("__", "/"), text)
+            raise Killed
+
+    with pytest.raises(Killed):
+        killed()
+
+
 def names(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
@@ -126,13 +143,39 @@ def test_a_folder_of_another_command_is_refused_unless_added_to(folder: Path) ->
         fill(folder, a="1")
 
 
-def test_whose_a_folder_is_outlives_a_killed_run(folder: Path) -> None:
-    (folder / MANIFEST).rename(folder / UNFINISHED)
-    with pytest.raises(InputError, match="was filled by"):
-        fill(folder, by="python -m interp.two")
-    fill(folder, a="1")
-    assert names(folder) == ["a", MANIFEST]
+def test_whose_a_folder_is_outlives_a_killed_run(folder: Path, tmp_path: Path) -> None:
+    kill(folder, a="2")
+    kill(tmp_path / "new", a="2")
+    for place in (folder, tmp_path / "new"):
+        with pytest.raises(InputError, match="was filled by"):
+            fill(place, by="python -m interp.two")
+        fill(place, a="1")
+        assert names(place) == ["a", MANIFEST]
+        assert find_problems(place) == []
+
+
+def test_what_a_killed_run_left_goes_unless_it_is_gone_on_from(folder: Path) -> None:
+    (folder / "notes.txt").write_text("somebody's own")
+    kill(folder, a="2", sub__d="of the first")
+    kill(folder, b="2", e="of the second")
+    fill(folder, keeps=("sub/*",), a="3")
+    assert names(folder) == ["a", MANIFEST, "notes.txt", "sub/c", "sub/d"]
+    assert listed(folder) == {"a": BY, "sub/c": BY, "sub/d": BY}
     assert find_problems(folder) == []
+
+
+def test_an_adding_run_that_was_killed_is_gone_on_from(folder: Path) -> None:
+    two = "python -m interp.two"
+    (folder / "notes.txt").write_text("somebody's own")
+    kill(folder, by=two, adds=True, a="changed", d="data that is used again")
+    fill(folder, by=two, adds=True, e="drawn from d")
+    assert listed(folder) == {"a": two, "b": BY, "d": two, "e": two, "sub/c": BY}
+    assert find_problems(folder) == []
+    kill(folder, by=two, adds=True, b="changed", f="left")
+    fill(folder, by="python -m interp.three", adds=True, g="new")
+    assert listed(folder).keys() == {"a", "d", "e", "g", "sub/c"}
+    assert find_problems(folder) == []
+    assert {"b", "f", "notes.txt"} <= set(names(folder))
 
 
 def test_a_second_process_is_told_who_is_at_work(folder: Path) -> None:
@@ -271,6 +314,18 @@ def test_a_folder_inside_with_its_own_manifest(tmp_path: Path) -> None:
     assert whole([str(store)]) == 0
     fill(store, by="python -m train.sweep", table="y")
     assert names(store / "s1") == [MANIFEST, "weights"]
+
+
+def test_a_folder_inside_that_was_cut_off_shows_outside_too(tmp_path: Path) -> None:
+
+    def killed() -> None:
+        with Output(tmp_path / "x", by=BY) as output, output.writing():
+            kill(tmp_path / "x" / "s1", a="1")
+            raise Killed
+
+    with pytest.raises(Killed):
+        killed()
+    assert names(tmp_path) == [f"x/{UNFINISHED}", f"x/s1/{UNFINISHED}", "x/s1/a"]
 
 
 @pytest.mark.parametrize("target", ["file", "file/below", "x" * 300, "a\0b"])
