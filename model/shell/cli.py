@@ -94,12 +94,12 @@ def _parse(
         )
         documented += f"\n    quiet: {_QUIET}"
 
-    @functools.wraps(command)
     def deferred(*args: Any, quiet: bool = False, **kwargs: Any) -> tuple[Any, bool]:
         return signature.bind(*args, **kwargs), quiet
 
+    vars(deferred).pop("__wrapped__", None)  # of a decorator that checks types
     vars(deferred)["__signature__"] = signature.replace(parameters=parameters)
-    deferred.__annotations__ = {**command.__annotations__, "quiet": bool}
+    deferred.__annotations__ = {**get_type_hints(command, include_extras=True), "quiet": bool}
     deferred.__doc__ = documented
     complaint = io.StringIO()
     try:

@@ -87,7 +87,7 @@ def test_how_to_names_both_commands(tmp_path) -> None:
     ("words", "message"),
     [
         ("", "no figure named: choose from training"),
-        ("losses", "no curves 'losses'"),
+        ("losses", "losses"),
         ("training pipeline --take 262p", "--take is for one figure"),
         ("training --runs {}/none", "run python -m analyses.training_tables table6 first"),
         ("training --take {}/none", "none"),
