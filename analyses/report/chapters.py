@@ -29,7 +29,7 @@ class Chapter:
     Attributes:
         module: Where its builder is; imported when it is needed.
         builder: Name of the builder, which takes a `Source` and the section's folder.
-        share: Its rough share of a report's time, for the estimate.
+        share: Its rough share of a report's time: seconds of one processor for 262p.
     """
 
     module: str
@@ -43,15 +43,15 @@ class Chapter:
 
 
 CHAPTERS: dict[str, Chapter] = {
-    "model": Chapter("analyses.report.model", "build_model", 12),
-    "accuracy": Chapter("analyses.report.accuracy", "build_accuracy", 12),
-    "probe": Chapter("analyses.report.carry", "build_probe", 90),
-    "algorithm": Chapter("analyses.report.carry", "build_algorithm", 20),
-    "gallery": Chapter("analyses.report.gallery", "build_gallery", 40),
-    "ranks": Chapter("analyses.report.ranks", "build_ranks", 40),
-    "failure": Chapter("analyses.report.failure", "build_failure", 25),
-    "dynamics": Chapter("analyses.report.history", "build_dynamics", 60),
-    "claims": Chapter("analyses.report.history", "build_claims", 25),
+    "model": Chapter("analyses.report.model", "build_model", 3),
+    "accuracy": Chapter("analyses.report.accuracy", "build_accuracy", 4),
+    "probe": Chapter("analyses.report.carry", "build_probe", 19),
+    "algorithm": Chapter("analyses.report.carry", "build_algorithm", 9),
+    "gallery": Chapter("analyses.report.gallery", "build_gallery", 23),
+    "ranks": Chapter("analyses.report.ranks", "build_ranks", 24),
+    "failure": Chapter("analyses.report.failure", "build_failure", 10),
+    "dynamics": Chapter("analyses.report.history", "build_dynamics", 22),
+    "claims": Chapter("analyses.report.history", "build_claims", 8),
 }
 """The sections of a report by name, in reading order."""
 

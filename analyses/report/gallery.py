@@ -7,6 +7,7 @@ from analyses.claims import RESULTS
 from analyses.figures import FIGURES
 from analyses.gallery import Source as GallerySource
 from analyses.gallery import make_figure
+from analyses.report.image import SCREEN
 from analyses.report.section import Heading, Part, Section, Text, take
 from analyses.report.source import Source
 
@@ -22,7 +23,7 @@ def build_gallery(source: Source, folder: Path) -> Section:
         )
     ]
     for figure in chosen:
-        caption, _ = make_figure(figure, origin, folder, formats=("png",))
+        caption, _ = make_figure(figure, origin, folder, formats=("png",), dpi=SCREEN)
         parts += [Heading(figure.title), take(folder / f"{figure.name}.png", caption)]
     words = [*(figure.name for figure in chosen), "--checkpoint", source.reference]
     words += ["--seed", str(source.seed)]

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
-from analyses.report.image import compact
+from analyses.report.image import SCREEN, compact
 from interp.output import save_figure, save_json, save_table
 from model.errors import InputError
 from model.reading import open_regular, read_json, read_regular
@@ -102,7 +102,7 @@ class Section:
 
 def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
     """Draw a figure and take it into a section; the section's command draws it for print."""
-    (path,) = save_figure(figure, folder / stem, ("png",))
+    (path,) = save_figure(figure, folder / stem, ("png",), SCREEN)
     return take(path, caption)
 
 
