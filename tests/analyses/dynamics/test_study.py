@@ -221,7 +221,7 @@ def test_certified_counts_keep_their_gap(tmp_path: Path, monkeypatch: pytest.Mon
         if task.kind != "certify":
             return original(task, config)
         counts = (str(3 * 10**19 + 1), str(10**20)) if task.step else ("0", str(10**19))
-        row = [task.step, config.certify, *counts, 0.5]
+        row = [task.step, config.certify, *counts]
         return pd.DataFrame([row], columns=dynamics_store.CERTIFIED)
 
     original = dynamics_store.do_task

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analyses.certified import study as certified_study
 from analyses.certified.__main__ import main as certified
 from analyses.repair import study as repair_study
 from analyses.repair.__main__ import main as repair
@@ -77,7 +78,7 @@ def test_certificate_goes_beside_a_shipped_model(tmp_path, monkeypatch) -> None:
     (folder / "certificate.json").unlink()
     before = (folder / "README.md").read_text()
     made = []
-    original = certified.run
+    original = certified_study.run
 
     def run_once(model):
         """Certify the first time; what is written again is the same."""
@@ -85,7 +86,7 @@ def test_certificate_goes_beside_a_shipped_model(tmp_path, monkeypatch) -> None:
             made.append(original(model))
         return made[0]
 
-    monkeypatch.setattr(certified, "run", run_once)
+    monkeypatch.setattr(certified_study, "run", run_once)
     for _ in range(2):
         assert certified([str(folder)]) == 0
     assert (folder / "README.md").read_text() == before

@@ -222,7 +222,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_first(
 ) -> None:
     (tmp_path / "file").write_text("x")
     assert main(["262p", "--out", str(tmp_path / "file")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "is a file, not a folder" in capsys.readouterr().err
     assert built == []
 
 
@@ -233,7 +233,7 @@ def test_chapters_name_builders_that_exist() -> None:
 
 def test_options_say_what_differs() -> None:
     config = AblationConfig(kind=("zero", "mean"), pairs=500, pairwise=True)
-    words = ["--kind", "zero", "mean", "--pairs", "--n", "500", "--seed", "0"]
+    words = ["--kind", "zero", "mean", "--pairwise", "--pairs", "500", "--seed", "0"]
     assert options_of(config) == words
 
 

@@ -18,7 +18,7 @@ from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
 from tests.support import random_adder
 
-FEW = {"n": 150, "block_tolerance": 0.0}
+FEW = {"pairs": 150, "block_tolerance": 0.0}
 
 
 def test_a_table_of_positions_or_of_tokens_is_seen_as_that() -> None:
