@@ -44,7 +44,7 @@ def test_every_shipped_certificate_is_confirmed_on_a_sample(name: str) -> None:
     content = only(read_certificate(find(name) / "certificate.json"), (0, 6, 11))
     confirmed, failed = confirm(content, tensors, config, sample=1, seed=0)
     assert failed == []
-    assert confirmed >= 3
+    assert confirmed >= 2  # 262p-failed claims nothing in column 6
 
 
 def test_the_command_says_which_cells_are_not_confirmed(
