@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from interp.certify.config import CertifyConfig
 from interp.certify.count import (
     TOTAL,
     Automaton,
@@ -28,35 +29,11 @@ from interp.certify.search import Tree, search_column
 from interp.certify.verdicts import UNDECIDED, WRONG
 from model.adder import Adder
 from model.checkpoint import weights_sha256
-from model.errors import InputError
 from model.task import N_ANSWER, N_TARGET
 
 Arithmetic = Literal["real", "float32"]
 Counting = Literal["joint", "columns"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("real", "float32")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertifyConfig:
-    """How much work may be done.
-
-    Raises:
-        InputError: A budget below the number of coarsest cells.
-    """
-
-    budget: int = 100_000
-    """Cells that may be judged in each of the answer columns 0 to 10."""
-    eos_budget: int = 20_000
-    """Cells that may be judged for the end token."""
-
-    def __post_init__(self) -> None:
-        """Check the budgets."""
-        if self.budget < 20_000:
-            raise InputError(
-                f"budget is {self.budget}: the coarsest cells alone are 20000 a column"
-            )
-        if self.eos_budget < 2:
-            raise InputError(f"eos_budget is {self.eos_budget}: the coarsest cells alone are 2")
 
 
 @dataclass(frozen=True)
