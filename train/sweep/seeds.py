@@ -18,7 +18,7 @@ from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
 from model.reading import read_json
-from model.shell import UNFINISHED, Output, console, run_command, write_atomic
+from model.shell import Output, console, is_cut_off, run_command, write_atomic
 from train.__main__ import UNCHANGED, ModelOverrides, read_stop_rule
 from train.config import PUBLISHED, TrainConfig
 from train.engine import check_device
@@ -60,7 +60,7 @@ def read_result(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
         InputError: The folder holds another run.
     """
     path = folder / RUN
-    if not path.exists() or (folder / UNFINISHED).exists():
+    if not path.exists() or is_cut_off(folder):
         return None
     try:
         result = read_json(path)
