@@ -16,6 +16,7 @@ from model.adder import Adder
 from model.config import ModelConfig
 from model.errors import InputError
 from model.factored import Params
+from model.lanes import find_vectors
 from model.pickled import read_pickled
 from model.published import from_published
 from model.reading import MIB, read_json, read_regular
@@ -142,7 +143,7 @@ def weights_sha256(params: Params) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Name the versions and the processor that a result depends on."""
+    """Name the versions, the processor and the vector instructions that a result depends on."""
     processor = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -150,7 +151,8 @@ def versions() -> dict[str, str]:
     except (OSError, StopIteration):
         pass
     packages = {name: metadata.version(name) for name in ("torch", "numpy", "llvmlite")}
-    return {"python": platform.python_version(), **packages, "processor": processor}
+    machine = {"processor": processor, "vectors": find_vectors().name}
+    return {"python": platform.python_version(), **packages, **machine}
 
 
 def _resolve(reference: str | Path) -> tuple[Path, str]:

@@ -34,7 +34,11 @@ def whole(folder: Positional[Path]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     return run_command(
-        whole, argv, prog="python -m model.whole", example="python -m model.whole out/certify/262p"
+        whole,
+        argv,
+        prog="python -m model.whole",
+        example="python -m model.whole out/certify/262p",
+        can_be_quiet=False,
     )
 
 

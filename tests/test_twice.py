@@ -24,7 +24,7 @@ COMMANDS: dict[str, list[str]] = {
     "train": ["--seed", "3", *SHORT, *PHASES],
     "train.sweep": ["--seeds", "1-2", "--workers", "1", *SHORT, *PHASES],
     "train.finetune": ["262p", "--seeds", "0", "--workers", "1", *SHORT],
-    "interp.truncation": ["262p", "--n", "200"],
+    "interp.truncation": ["262p", "--pairs", "200"],
     "interp.component_portrait": ["262p", "--matrix", "W_O", "--component", "1"],
     "analyses.figures": ["attention_by_role", "--checkpoint", "262p"],
 }

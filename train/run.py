@@ -56,7 +56,8 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
     """Train to the end, resuming whatever the folder already holds of the same run.
 
     Interrupted at any moment, it loses at most the work since the last save (5 s, or one row of the
-    log if that takes longer), and a resumed run ends with the same weights, bit for bit.
+    log if that takes longer), and a resumed run ends with the same weights, bit for bit
+    (with the same vector instructions: see docs/training.md).
 
     Args:
         spec: The run.

@@ -3,16 +3,13 @@
 python -m analyses.certified 262p
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-
-from tyro.conf import Positional
 
 from interp.certify import CLAIMS, TOTAL, Certificate, Count, Result, run, write_certificate
 from model.checkpoint import CARD, read_checkpoint
 from model.errors import InputError
 from model.reading import read_regular
-from model.shell import Output, console, run_command, write_atomic
+from model.shell import Output, write_atomic
 
 HEADING = "## Certified"
 NEXT_HEADING = "## How it was made"
@@ -75,31 +72,3 @@ def _write(result: Result, folder: Path, readme: Path) -> None:
     before = before.partition(HEADING)[0]
     section = write_section(result.certificate, folder.name)
     write_atomic(readme, before + section + NEXT_HEADING + after)
-
-
-def certify_all(checkpoints: Positional[tuple[str, ...]]) -> None:
-    """Certify shipped models and keep the certificates beside them.
-
-    Args:
-        checkpoints: Shipped names or folders.
-    """
-    if not checkpoints:
-        raise InputError("no checkpoints: give shipped names, such as 262p")
-    for name in checkpoints:
-        certificate = certify_shipped(name).certificate
-        console.print(
-            f"{name}: right in real arithmetic on {say_count(certificate.real)}; in float32 on "
-            f"{say_count(certificate.float32)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        certify_all,
-        argv,
-        prog="python -m analyses.certified",
-        example="python -m analyses.certified 262p 311p",
-    )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tyro.conf import Positional
 
 from analyses.claims import RESULTS
 from interp.output import save_json, save_table
@@ -22,7 +21,7 @@ from model.checkpoint import CARD, read_checkpoint, versions
 from model.config import ModelConfig
 from model.errors import InputError
 from model.reading import open_regular, read_json
-from model.shell import Output, console, run_command
+from model.shell import console
 from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
@@ -210,35 +209,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def curves(
-    names: Positional[tuple[str, ...]],
-    *,
-    take: tuple[str, ...] = (),
-    all_seeds: bool = False,
-    runs: Path = Path("runs"),
-    out: Path = CURVES,
-) -> None:
-    """Keep the training curves that the gallery's figures are drawn from.
-
-    Args:
-        names: Figures whose curves to keep: training, pipeline, transition.
-        take: Runs, stores or shipped checkpoints to take instead of the figure's own.
-        all_seeds: Of the sweeps in --take, every run instead of the best.
-        runs: Where the runs are.
-        out: Where the tables go.
-    """
-    unknown = [name for name in names if name not in CURVE_SETS]
-    if unknown or not names:
-        problem = f"no curves {unknown[0]!r}" if unknown else "no figure named"
-        raise InputError(f"{problem}: choose from {', '.join(CURVE_SETS)}")
-    if take and len(names) > 1:
-        raise InputError("--take is for one figure: name just that one")
-    with Output(out, by="python -m analyses.curves", adds=True) as output, output.writing():
-        for name in names:
-            _keep_set(name, take, all_seeds, runs, out)
-
-
-def _keep_set(name: str, take: Sequence[str], all_seeds: bool, runs: Path, out: Path) -> None:
+def keep_set(name: str, take: Sequence[str], all_seeds: bool, runs: Path, out: Path) -> None:
     """Keep the curves of one figure."""
     wanted = CURVE_SETS[name]
     stores = take or tuple(str(runs / store) for store in wanted.stores)
@@ -253,13 +224,3 @@ def _keep_set(name: str, take: Sequence[str], all_seeds: bool, runs: Path, out: 
     n_runs = len(facts["runs"])
     text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
     console.print(text, highlight=False, soft_wrap=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        curves,
-        argv,
-        prog="python -m analyses.curves",
-        example="python -m analyses.curves training pipeline transition",
-    )

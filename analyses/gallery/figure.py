@@ -7,14 +7,14 @@ there is redrawn from them.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from interp.output import FORMATS, save_figure, save_json, save_table
+from interp.output import FORMATS, PRINT, save_figure, save_json, save_table
 from model.checkpoint import read_checkpoint, versions, weights_sha256
 from model.errors import InputError
 from model.reading import open_regular, read_json, read_regular
@@ -31,11 +31,19 @@ class Source:
         checkpoint: The model: shipped name, folder or published .pt file.
         results: Folder of saved tables (training tables, sweeps).
         seed: Seed of every sample.
+        known: What its figures have computed for each other, see `once`.
     """
 
     checkpoint: str
     results: Path
     seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute what several figures share when the first of them asks for it."""
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
 
 
 def no_files(source: Source) -> list[Path]:
@@ -79,6 +87,7 @@ def make_figure(
     out: Path,
     *,
     formats: Sequence[str] = FORMATS,
+    dpi: int = PRINT,
     recompute: bool = False,
 ) -> tuple[str, bool]:
     """Compute a figure's data unless it is there, draw it, and write it with its caption.
@@ -96,7 +105,7 @@ def make_figure(
         save_tables(figure.name, figure.compute(source), origin, out)
         tables = load_tables(figure.name, origin, out)
     assert tables is not None
-    save_figure(figure.plot(tables), out / figure.name, formats)
+    save_figure(figure.plot(tables), out / figure.name, formats, dpi)
     caption = figure.caption(tables)
     write_atomic(out / f"{figure.name}.txt", caption + "\n")
     return caption, reused

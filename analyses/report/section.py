@@ -5,7 +5,9 @@ folder section.json holds the texts and vouches for the tables (CSV) and figures
 is written last, and names the hash of each.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
+from analyses.report.image import SCREEN, compact
 from interp.output import save_figure, save_json, save_table
 from model.errors import InputError
 from model.reading import open_regular, read_json, read_regular
@@ -24,6 +27,8 @@ from model.shell import write_atomic
 VOUCHER = "section.json"
 FORMAT = 2
 """Of section.json; others are computed again."""
+LONGEST = 100
+"""Rows of a table that a page shows."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Picture:
     Attributes:
         stem: File name without its ending.
         caption: What is drawn, of how many cases, with which control.
-        png: The image.
+        png: The image, as small as it gets.
     """
 
     stem: str
@@ -96,9 +101,32 @@ class Section:
 
 
 def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
-    """Save a figure in every format and take it into a section."""
-    paths = save_figure(figure, folder / stem)
-    return Picture(stem, caption, next(p for p in paths if p.suffix == ".png").read_bytes())
+    """Draw a figure and take it into a section; the section's command draws it for print."""
+    (path,) = save_figure(figure, folder / stem, ("png",), SCREEN)
+    return take(path, caption)
+
+
+def take(path: Path, caption: str) -> Picture:
+    """Take a figure that is drawn already into a section."""
+    return Picture(path.stem, caption, compact(path.read_bytes()))
+
+
+def table_name(number: int) -> str:
+    """Name the file of a table by its place among the parts."""
+    return f"table-{number:02d}.csv"
+
+
+def shorten(section: Section) -> Section:
+    """Leave the first rows of long tables, and say where all are."""
+
+    def short(number: int, part: Part) -> Part:
+        if not isinstance(part, Table) or len(part.frame) <= LONGEST:
+            return part
+        where = f"`sections/{section.name}/{table_name(number)}`"
+        note = f"The first {LONGEST} of {len(part.frame):,} rows; all are in {where}."
+        return Table(f"{part.caption} {note}", part.frame.head(LONGEST))
+
+    return dataclasses.replace(section, parts=tuple(map(short, itertools.count(), section.parts)))
 
 
 def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> Path:
@@ -122,7 +150,7 @@ def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> P
             case Listing(caption, text):
                 entry |= {"caption": caption, "text": text}
             case Table(caption, frame):
-                path = save_table(frame, folder / f"table-{number:02d}.csv")
+                path = save_table(frame, folder / table_name(number))
                 kinds = {str(name): _kind(frame[name]) for name in frame}
                 entry |= {"caption": caption, "kinds": kinds, **_vouch(path)}
             case Picture(stem, caption, png):

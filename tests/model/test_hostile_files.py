@@ -281,10 +281,11 @@ def test_other_floating_point_weights_are_read(dtype: torch.dtype, folder: Path)
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ("9" * 5_000, "a step is a number in plain digits"),
+        ("9" * 5_000, "5,004 characters long: at most 4,096"),
+        ("9" * 4_000, "a step is a number in plain digits"),
         ("\u0665", "no snapshot of step '\\u0665': a step is a number in plain digits"),
         ("\u00b2", "a step is a number in plain digits"),
-        ("5\n", "a step is a number in plain digits"),
+        ("5\n", "holds characters that cannot be printed"),
         ("+5", "a step is a number in plain digits"),
         ("-5", "a step is a number in plain digits"),
         ("5_0", "a step is a number in plain digits"),

@@ -26,6 +26,8 @@ from train.spec import RunSpec
 CONFIG = TrainConfig(steps=400, batch=32, warmup=20, phase_1=50, phase_2=100)
 SPEC = RunSpec(model=PRESETS["262p"], train=CONFIG, seed=4, every=50)
 
+pytestmark = pytest.mark.usefixtures("few_pairs")
+
 
 class Interrupted(Exception):
     pass

@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.claims.check import COLUMNS, MEASURES, check, main, to_markdown
+from analyses.claims.__main__ import main
+from analyses.claims.check import COLUMNS, MEASURES, check, to_markdown
 from analyses.claims.data import CLAIMS, Claim
 from analyses.claims.world import World, describe_recipe, read_sweeps, read_world
 from model.checkpoint import save
