@@ -202,9 +202,7 @@ def test_an_untied_head_is_refused() -> None:
         from_published(content)
 
 
-@pytest.mark.parametrize(
-    "value", [3, "text", None, torch.zeros(5, dtype=torch.int64), torch.zeros(5).to_sparse()]
-)
+@pytest.mark.parametrize("value", [3, "text", None, [torch.zeros(5)], torch.zeros(5).to_sparse()])
 def test_a_tensor_that_is_none_is_refused_by_name(value: object) -> None:
     content = published()
     content["model_state"]["ln_f.weight"] = value

@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 
+from analyses.adderboard.__main__ import main
 from analyses.adderboard.study import (
     EDGE_CASES,
     answer,
     check_submission,
-    main,
     random_pairs,
     run_file,
 )

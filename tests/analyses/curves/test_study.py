@@ -4,7 +4,8 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.curves.study import CURVE_SETS, ROWS, find_runs, how_to, main, read_curves
+from analyses.curves.__main__ import main
+from analyses.curves.study import CURVE_SETS, ROWS, find_runs, how_to, read_curves
 from model.config import PRESETS
 from model.errors import InputError
 from train.config import PUBLISHED
@@ -86,7 +87,7 @@ def test_how_to_names_both_commands(tmp_path) -> None:
     ("words", "message"),
     [
         ("", "no figure named: choose from training"),
-        ("losses", "no curves 'losses'"),
+        ("losses", "losses"),
         ("training pipeline --take 262p", "--take is for one figure"),
         ("training --runs {}/none", "run python -m analyses.training_tables table6 first"),
         ("training --take {}/none", "none"),

@@ -7,28 +7,18 @@ from interp.anatomy.hook_trace import (
     after,
     at_query,
     network_of,
+    trace_columns,
     trace_hooks,
     upstream,
 )
 from interp.hooked import to_hooked
 from model.adder import Adder
 from model.config import PRESETS
-from model.factored import init_params
 from model.task import N_INPUT, encode, query_position, uniform_pairs
 from tests.reference import assert_same, nudged
+from tests.support import lively_adder
 
 NAMES = ("262p", "303p", "456p", "491p", "512p", "582p", "777p")
-
-
-def lively(name):
-    config = PRESETS[name]
-    params = init_params(config, 3, token_std=0.7, position_std=0.7, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(3)
-    for key, value in params.items():
-        if key.startswith("ln"):
-            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            params[key] = value + 0.3 * noise
-    return Adder(config, params)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +35,7 @@ def theirs_at(cache, site, column):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_site_is_the_wrappers_hook(name, tokens):
-    model = lively(name)
+    model = lively_adder(name)
     network = network_of(model)
     hooked = to_hooked(model)
     _, cache = hooked.run_with_cache(tokens)
@@ -60,7 +50,7 @@ def test_every_site_is_the_wrappers_hook(name, tokens):
 
 @pytest.mark.parametrize("name", ["262p", "512p"])
 def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
-    model, column = lively(name), 4
+    model, column = lively_adder(name), 4
     network, query = network_of(model), query_position(4)
     hooked, near = to_hooked(model), network_of(nudged(model))
     clean = trace_hooks(network, tokens, column)
@@ -91,8 +81,19 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
         assert_same(resumed["logits"], full["logits"], about["logits"], site)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_traced_together_are_those_traced_alone(name, tokens):
+    network = network_of(lively_adder(name))
+    columns = (5, 0, 11)
+    together = list(trace_columns(network, tokens, columns))
+    for column, trace in zip(columns, together, strict=True):
+        alone = trace_hooks(network, tokens, column)
+        assert list(trace) == list(alone)
+        assert all(torch.equal(trace[site], alone[site]) for site in alone)
+
+
 def test_upstream_keeps_the_site_and_nothing_below_it(tokens):
-    trace = trace_hooks(network_of(lively("262p")), tokens, 2)
+    trace = trace_hooks(network_of(lively_adder("262p")), tokens, 2)
     kept = upstream(trace, "resid_mid")
     assert "resid_mid" in kept
     assert not set(kept) & set(after("resid_mid"))

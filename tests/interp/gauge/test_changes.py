@@ -4,7 +4,8 @@ from typing import get_args
 import pytest
 import torch
 
-from interp.gauge.changes import balance, factor_groups, main, random_gauge
+from interp.gauge.__main__ import main
+from interp.gauge.changes import balance, factor_groups, random_gauge
 from model.adder import Adder, forward
 from model.checkpoint import load
 from model.config import PRESETS, ModelConfig, TieQKV
@@ -80,7 +81,7 @@ def test_balance_forgets_the_gauge_of_the_factors() -> None:
 
 
 def test_command_writes_a_balanced_checkpoint(published_311p, tmp_path, capsys) -> None:
-    assert main([str(published_311p), "--out", str(tmp_path / "b"), "--n", "200"]) == 0
+    assert main([str(published_311p), "--out", str(tmp_path / "b"), "--pairs", "200"]) == 0
     assert "0 of 200 answers differ" in capsys.readouterr().out.replace("\n", " ")
     model = load(tmp_path / "b")
     assert isinstance(model, Adder)

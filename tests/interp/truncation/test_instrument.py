@@ -4,7 +4,8 @@ import torch
 
 from interp.anatomy.clean_run import clean_run
 from interp.anatomy.components import fold
-from interp.truncation.instrument import Config, drop_units, main, run, second_moments, truncate
+from interp.truncation.__main__ import main
+from interp.truncation.instrument import Config, drop_units, run, second_moments, truncate
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS, ModelConfig
@@ -75,7 +76,7 @@ def test_the_hand_built_adder_survives_without_what_it_does_not_need() -> None:
 
 def test_every_combination_is_tried_and_the_smallest_is_found() -> None:
     model = handbuilt_adder()
-    result = run(model, Config(n=100, thresholds=(0.5, 1.0)))
+    result = run(model, Config(pairs=100, thresholds=(0.5, 1.0)))
     full = result.table[result.table["n_params"] == model.config.n_params]
     assert (full["exact"] == 1.0).all()
     assert len(result.table) == 2 * 3 * 6
@@ -93,12 +94,12 @@ def test_ranks_out_of_range_are_refused() -> None:
 
 
 def test_the_command_writes_its_tables(published_311p, tmp_path, capsys) -> None:
-    argv = [str(published_311p), "--n", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
+    argv = [str(published_311p), "--pairs", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
     assert main(argv) == 0
     assert "303 of 311 parameters" in capsys.readouterr().out.replace("\n", " ")
-    table = pd.read_csv(tmp_path / "best_311p_s34" / "truncations.csv")
+    table = pd.read_csv(tmp_path / "truncations.csv")
     assert len(table) == 2 * 81
-    assert (tmp_path / "best_311p_s34" / "truncation.png").exists()
+    assert (tmp_path / "truncation.png").exists()
 
 
 def test_bad_input_is_one_line(tmp_path, capsys) -> None:

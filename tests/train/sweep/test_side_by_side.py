@@ -19,11 +19,13 @@ from train.progress import STATE
 from train.run import train_run
 from train.spec import RunSpec
 from train.sweep import side_by_side as batched_sweep
+from train.sweep.__main__ import main
 from train.sweep.parallel import Job
-from train.sweep.seeds import main, read_result, tabulate_result
+from train.sweep.seeds import read_result, tabulate_result
 from train.sweep.side_by_side import train_together
 
-FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
+FILES = ["log.csv", "manifest.json", "model.json", "model.safetensors", "run.json"]
+FILES += [STATE, "trajectory.safetensors"]
 
 pytestmark = pytest.mark.usefixtures("few_pairs")
 
@@ -170,7 +172,7 @@ def test_runs_that_start_over_do_so_as_alone(tmp_path) -> None:
     ("words", "message"),
     [
         ("--device cuda", "PyTorch sees no GPU"),
-        ("--device tpu", "device is 'tpu'"),
+        ("--device tpu", "--device"),
     ],
 )
 def test_a_sweep_without_its_device_is_one_clear_line(
