@@ -13,7 +13,15 @@ from tyro.conf import Positional, arg
 
 from analyses.dynamics.config import Config
 from model.errors import InputError
-from model.shell import OutFolder, Output, Workers, refuse_cut_off, run_command, show_files
+from model.shell import (
+    OutFolder,
+    Output,
+    Workers,
+    print_summary,
+    refuse_cut_off,
+    run_command,
+    show_files,
+)
 
 
 def study_dynamics(
@@ -35,10 +43,10 @@ def study_dynamics(
     """
     if redraw is not None and runs:
         raise InputError("--redraw takes no runs: it draws those of its folder")
-    from analyses.dynamics.report import print_result
     from analyses.dynamics.runs import read_runs
     from analyses.dynamics.store import Measurements
     from analyses.dynamics.study import conclude, run, write
+    from analyses.dynamics.summary import summarise
 
     if redraw is not None:
         refuse_cut_off(redraw)
@@ -51,7 +59,7 @@ def study_dynamics(
             measurements = run(read_runs(runs), config, out / "snapshots", workers)
         result = conclude(measurements)
         write(result, folder)
-    print_result(measurements, result.onsets, result.summary, result.order)
+    print_summary(summarise(measurements, result.onsets))
     show_files(folder)
 
 

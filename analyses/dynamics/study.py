@@ -19,6 +19,7 @@ what is possible without the carry, failed seeds, runs without a curriculum.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,10 +29,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from analyses.dynamics.config import Config
 from analyses.dynamics.figures import plot_columns, plot_measures, plot_onsets, plot_spectra
 from analyses.dynamics.onsets import compare_order, summarise_onsets, tabulate_onsets
+from analyses.dynamics.report import print_result
 from analyses.dynamics.runs import RunRecord
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
 from interp.output import save_figure, save_table
-from model.shell import progress_bar
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def plot(result: Result) -> dict[str, Figure]:
 def write(result: Result, folder: Path) -> None:
     """Write tables, records and figures."""
     result.measurements.write(folder)
+    tables = (result.measurements, result.onsets, result.summary, result.order)
+    write_atomic(folder / DETAILS, write_details(partial(print_result, *tables)))
     for name in ("onsets", "summary", "order"):
         save_table(getattr(result, name), folder / f"{name}.csv")
     for name, figure in plot(result).items():

@@ -17,6 +17,7 @@ from model.shell import (
     Output,
     Seed,
     Workers,
+    print_summary,
     progress_bar,
     run_command,
     show_files,
@@ -50,7 +51,8 @@ def carry_probe(
     if quick and full:
         raise InputError("--quick and --full exclude each other: give one of them")
     from interp.carry_probe.config import Config
-    from interp.carry_probe.instrument import run, show, write
+    from interp.carry_probe.instrument import run, write
+    from interp.carry_probe.summary import summarise
     from model.checkpoint import read_checkpoint
 
     config = Config.quick() if quick else Config.full() if full else Config()
@@ -72,7 +74,7 @@ def carry_probe(
         with output.writing():
             write(result, folder, workers)
         progress.remove_task(task)
-    show(result)
+    print_summary(summarise(result))
     show_files(folder)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from interp.certify.config import CertifyConfig
-from model.shell import OutFolder, Output, run_command, show_files
+from model.shell import OutFolder, Output, print_summary, run_command, show_files
 
 
 def certify_command(
@@ -23,7 +23,8 @@ def certify_command(
         out: Folder for certificate.json, summary.json, columns.csv, atlas.csv and the figure; by
             default out/certify/NAME.
     """
-    from interp.certify.instrument import report, run, write
+    from interp.certify.instrument import run, write
+    from interp.certify.summary import summarise
     from model.checkpoint import read_checkpoint
 
     read = read_checkpoint(checkpoint)
@@ -32,7 +33,7 @@ def certify_command(
         result = run(read.model, config)
         with output.writing():
             write(result, folder)
-    report(result)
+    print_summary(summarise(result.certificate, result.columns, result.atlas, read.name))
     show_files(folder)
 
 

@@ -9,11 +9,13 @@ second program is python -m interp.check_certificate.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.table import Table
 
 from interp.certify.atlas import build_atlas
@@ -25,8 +27,11 @@ from interp.certify.file import CLAIMS, COUNTS, write_certificate
 from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.shell import console, progress_bar
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 from model.task import N_TARGET
+
+LISTED = 50
+"""Contexts that are written out; all are in their table."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def tabulate_columns(certificate: Certificate) -> pd.DataFrame:
     )
 
 
-def summarise(result: Result) -> dict[str, Any]:
+def collect(result: Result) -> dict[str, Any]:
     """Collect counts, rates and assumptions for JSON; integers above 2^53 as strings."""
     certificate = result.certificate
     counts = {}
@@ -105,10 +110,10 @@ def summarise(result: Result) -> dict[str, Any]:
     }
 
 
-def report(result: Result, listed: int = 10) -> None:
+def report(result: Result, to: Console) -> None:
     """Print counts, columns and the largest failing contexts."""
     certificate = result.certificate
-    console.print(f"right pairs out of {TOTAL:,}:", highlight=False)
+    to.print(f"right pairs out of {TOTAL:,}:")
     for name in COUNTS:
         count = getattr(certificate, name)
         smallest, largest = count.error_rates
@@ -116,13 +121,11 @@ def report(result: Result, listed: int = 10) -> None:
         if count.gap:
             amount = f"{count.lower:,} to {count.upper:,}"
             rate = f"{smallest:.4e} to {largest:.4e}"
-        console.print(
+        to.print(
             f"  {name.replace('_', ' ')}: {amount}; error rate {rate}",
-            highlight=False,
-            soft_wrap=True,
         )
     for key in ("right", "real", "float32"):
-        console.print(f"{key}: {CLAIMS[key]}", highlight=False, style="dim", soft_wrap=True)
+        to.print(f"{key}: {CLAIMS[key]}")
     table = Table(
         title="share of pairs by column, each column on the true prefix", title_justify="left"
     )
@@ -135,23 +138,19 @@ def report(result: Result, listed: int = 10) -> None:
         label = "EOS" if column == N_TARGET - 1 else str(column)
         shares = (f"{float(x) / TOTAL:.3e}" if x else "0" for x in numbers)
         table.add_row(label, *shares, f"{real['cells']:,}")
-    console.print(table)
+    to.print(table)
     atlas = result.atlas
     failing = int((atlas["real"] == "wrong").sum())
-    console.print(
+    to.print(
         f"{failing} failing contexts, {len(atlas) - failing} others not proved right in both "
-        f"arithmetics; largest {min(listed, len(atlas))}:",
-        highlight=False,
+        f"arithmetics; largest {min(LISTED, len(atlas))}:",
     )
-    for row in atlas.head(listed).to_dict("records"):
-        console.print(
+    for row in atlas.head(LISTED).to_dict("records"):
+        to.print(
             f"  column {row['column']}: {row['a_digits']} + {row['b_digits']} ({row['context']}): "
             f"{row['mass']:,} pairs, real {row['real']}, float32 {row['float32']}; for example "
             f"{row['a']} + {row['b']} = {row['true']}, model {row['answer']}",
-            highlight=False,
-            soft_wrap=True,
         )
-    console.print(f"{certificate.seconds:.1f} s", highlight=False)
 
 
 def write(result: Result, folder: Path) -> None:
@@ -159,7 +158,8 @@ def write(result: Result, folder: Path) -> None:
     wrong = result.atlas[result.atlas["real"] == "wrong"]
     witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
     write_certificate(result.certificate, witnesses, folder / "certificate.json")
-    save_json(summarise(result), folder / "summary.json")
+    save_json(collect(result), folder / "summary.json")
+    write_atomic(folder / DETAILS, write_details(partial(report, result)))
     save_table(result.columns, folder / "columns.csv")
     save_table(result.atlas, folder / "atlas.csv")
     save_table(result.contexts, folder / "contexts.csv")

@@ -10,7 +10,16 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from model.shell import Operand, OutFolder, Output, Seed, progress_console, run_command, show_files
+from model.shell import (
+    Operand,
+    OutFolder,
+    Output,
+    Seed,
+    print_summary,
+    progress_console,
+    run_command,
+    show_files,
+)
 from model.sums import HARD_CASES
 
 COMMAND = "python -m interp.failure_diff"
@@ -39,7 +48,7 @@ def failure_diff(
     """
     from interp.failure_diff.error_search import SearchConfig, search
     from interp.failure_diff.instrument import Config, run, write, write_search
-    from interp.failure_diff.report import print_result, print_search
+    from interp.failure_diff.summary import summarise, summarise_search
     from model.checkpoint import read_checkpoint
 
     found = read_checkpoint(checkpoint)
@@ -55,16 +64,15 @@ def failure_diff(
             )
             with output.writing():
                 write_search(other_sums, found.name, seed, folder)
-            status.stop()
-            print_search(other_sums, found.name)
+            said = summarise_search(other_sums, found.name)
         else:
             config = Config(a=a, b=b, certify=certify, seed=seed)
             result = run(found.model, config, found.name, report=status.update)
             status.update("figures")
             with output.writing():
                 write(result, folder)
-            status.stop()
-            print_result(result)
+            said = summarise(result)
+    print_summary(said)
     show_files(folder)
 
 

@@ -16,6 +16,7 @@ where else the model fails.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -44,11 +45,13 @@ from interp.failure_diff.evidence import CarryScale, carry_scale, column_shapley
 from interp.failure_diff.explain import explain
 from interp.failure_diff.figures import plot_carry_flow, plot_margins, plot_patching
 from interp.failure_diff.patching import average_patching, minimal_sets, patch_table
+from interp.failure_diff.report import print_result, print_search
 from interp.failure_diff.result import HowOften, Result, records, save_result
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
 from model.dense import Dense, dense
 from model.intervals import clopper_pearson
+from model.shell import DETAILS, write_atomic, write_details
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
 DEFAULT_A, DEFAULT_B = HARD_CASES["published failing case"]
@@ -243,6 +246,7 @@ def _how_often(a: int, b: int, focus: Focus, same_context: pd.DataFrame) -> HowO
 def write(result: Result, folder: Path) -> None:
     """Write tables and figures."""
     save_result(result, folder)
+    write_atomic(folder / DETAILS, write_details(partial(print_result, result)))
     for name, figure in plot(result).items():
         save_figure(figure, folder / name)
 
@@ -253,3 +257,4 @@ def write_search(result: SearchResult, name: str, seed: int, folder: Path) -> No
         save_table(getattr(result, table), folder / f"{table}.csv")
     summary = {"checkpoint": name, "evaluations": result.evaluations, "seed": seed}
     save_json(summary, folder / "search.json")
+    write_atomic(folder / DETAILS, write_details(partial(print_search, result, name)))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tyro.conf import Positional
 
-from model.shell import Output, OutFolder, Sample, console, run_command, show_files
+from model.shell import OutFolder, Output, Sample, console, run_command, show_files
 
 
 def export(checkpoint: Positional[str], out: OutFolder, pairs: Sample = 10_000) -> None:

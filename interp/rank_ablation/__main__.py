@@ -12,7 +12,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from interp.rank_ablation.config import Config
-from model.shell import OutFolder, Output, Workers, run_command, show_files
+from model.shell import OutFolder, Output, Workers, print_summary, run_command, show_files
 
 
 def ablate_checkpoint(
@@ -32,7 +32,7 @@ def ablate_checkpoint(
         out: Folder of the results; by default out/rank_ablation/CHECKPOINT.
     """
     from interp.rank_ablation.instrument import run_all, write
-    from interp.rank_ablation.tables import print_ablations, print_gauges
+    from interp.rank_ablation.summary import summarise
     from model.checkpoint import read_checkpoint
 
     sources = [read_checkpoint(name) for name in (checkpoint, *beside)]
@@ -41,8 +41,7 @@ def ablate_checkpoint(
     with output, output.writing():
         result = run_all(sources, config, folder, workers=workers)
         write(result, [source.name for source in sources], config, folder)
-    print_ablations(result.ablations, config.metric)
-    print_gauges(result.gauges)
+    print_summary(summarise(result.ablations, result.gauges))
     show_files(folder)
 
 

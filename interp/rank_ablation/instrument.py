@@ -20,21 +20,24 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
 import pandas as pd
+from rich.console import Console
 
 from interp.output import save_figure, save_json, save_table
 from interp.rank_ablation.config import Config
 from interp.rank_ablation.figures import plot
 from interp.rank_ablation.gauge_spread import gauge_spread
 from interp.rank_ablation.sweep import Job, plan, run_job
+from interp.rank_ablation.tables import print_ablations, print_gauges
 from interp.rank_ablation.world import Sizes, World, build_world, smaller
 from model.adder import Adder
 from model.checkpoint import Checkpoint, weights_sha256
 from model.reading import open_regular
-from model.shell import progress_bar, write_atomic
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 
 
 @dataclass(frozen=True)
@@ -148,5 +151,12 @@ def write(result: Result, checkpoints: Sequence[str], config: Config, folder: Pa
         save_table(result.gauges, folder / "gauges.csv")
     content = {"checkpoints": list(checkpoints), "config": asdict(config)}
     save_json(content, folder / "config.json")
+    write_atomic(folder / DETAILS, write_details(partial(show, result, config)))
     for name, figure in plot(result.ablations, config.metric).items():
         save_figure(figure, folder / name)
+
+
+def show(result: Result, config: Config, to: Console) -> None:
+    """Print the tables of a sweep."""
+    print_ablations(result.ablations, config.metric, to)
+    print_gauges(result.gauges, to)

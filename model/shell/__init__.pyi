@@ -29,3 +29,12 @@ from .output import FolderInUse as FolderInUse
 from .output import Output as Output
 from .progress import follow as follow
 from .progress import progress_bar as progress_bar
+from .summary import DETAILS as DETAILS
+from .summary import Row as Row
+from .summary import Summary as Summary
+from .summary import print_summary as print_summary
+from .summary import write_details as write_details
+from .words import clip as clip
+from .words import count as count
+from .words import percent as percent
+from .words import some_of as some_of

@@ -150,9 +150,16 @@ def test_the_command_compares_classes_resumes_and_redraws(
     ]
     out = tmp_path / "out"
     assert main([*runs, *OPTIONS, "--out", str(out)]) == 0
-    text = capsys.readouterr().out
-    assert "grokked, length curriculum" in text
-    assert "failed, no length curriculum" in text
+    screen = capsys.readouterr().out
+    text = " ".join(screen.split())
+    assert "2 runs, grokked, length curriculum (control: failed, no length curriculum)" in text
+    assert "Of 2 runs 1 passed 90 % of exact match." in text
+    assert "step 1,000 to 3,000" in text
+    assert "never if failed" in text
+    assert screen.count("\n") <= 36
+    details = (out / "details.txt").read_text()
+    assert "grokked, length curriculum" in details
+    assert "failed, no length curriculum" in details
     onsets = pd.read_csv(out / "onsets.csv").set_index(["run", "measure", "rule"])
     for name in ("exact", "probe", "attention_local", "digit_accuracy"):
         assert onsets.loc[("good", name, "half"), "onset"] == 3_000
@@ -185,6 +192,19 @@ def test_the_command_compares_classes_resumes_and_redraws(
     capsys.readouterr()
     assert main([*runs, *OPTIONS, "--seed", "1", "--out", str(out)]) == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("little_work")
+def test_the_screen_of_one_failed_run_claims_no_transition(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamics, "plot", lambda result: {})
+    bad = write_run(tmp_path / "bad", 0.10, handbuilt=False, phase_1=0, phase_2=0)
+    assert main([bad, *OPTIONS, "--out", str(tmp_path / "out")]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 run, failed, no length curriculum: what moves first?" in text
+    assert "The run never passed 90 % of exact match." in text
+    assert "None of these measures has an onset." in text
 
 
 @pytest.mark.usefixtures("little_work")

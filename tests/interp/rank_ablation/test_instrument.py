@@ -7,11 +7,14 @@ import torch
 from interp.rank_ablation.__main__ import main
 from interp.rank_ablation.figures import plot
 from interp.rank_ablation.instrument import Config, job_folder, run
+from interp.rank_ablation.metrics import select
+from interp.rank_ablation.summary import summarise
 from interp.rank_ablation.sweep import plan
 from model.checkpoint import read_checkpoint, save
 from model.config import PRESETS
 from model.errors import InputError
 from model.handbuilt import handbuilt_adder
+from model.shell import percent
 from tests.support import random_adder
 
 SMALL = ["--pairs", "100", "--draws", "2", "--workers", "1"]
@@ -38,7 +41,11 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
         for suffix in ("png", "svg", "pdf"):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
     assert json.loads((folder / "config.json").read_text())["config"]["pairs"] == 100
-    assert "intact 0" in capsys.readouterr().out
+    assert "intact 0" in (folder / "details.txt").read_text()
+    printed = capsys.readouterr().out
+    assert "The intact network adds 0 % of sums, so digits are counted" in printed
+    assert f"files: {folder}" in printed
+    assert printed.count("\n") <= 36
 
     kept = list(folder.glob("jobs-*/*.parquet"))
     assert len(kept) == len(
@@ -49,6 +56,36 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
     assert main(argv) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in kept[1:]}
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "ablations.parquet"), table)
+
+
+def test_the_screen_names_what_the_handbuilt_adder_can_spare_and_what_not() -> None:
+    config = Config(matrix=("W_O", "W_in", "W_out"), kind=("zero", "mean"), pairs=200, draws=3)
+    result = run(handbuilt_adder(), config)
+    said = summarise(result.ablations.assign(checkpoint="hand"), result.gauges)
+    rows = {row.question: row for row in said.rows}
+    exact = select(result.ablations, "exact")
+    zeroed = exact[(exact["scope"] == "single") & (exact["kind"] == "zero")]
+    spared = int((zeroed["value"] > 0.99).sum())
+    assert rows["intact network"].number == "100 % of sums"
+    assert rows["can go, set to zero"].verdict == f"{spared} of {len(zeroed)}"
+    assert 0 < spared < len(zeroed)
+    worst = zeroed["value"].min()
+    assert rows["needed most"].number == f"{percent(worst)} without it"
+    assert rows["needed most"].control.endswith("random term")
+    assert "The intact network adds 100 % of uniform sums." in said.sentences
+
+
+def test_the_screen_compares_several_checkpoints_and_the_stored_coordinates(hand) -> None:
+    config = Config(
+        matrix=("W_O",), kind=("zero",), basis=("raw", "svd"), pairs=100, draws=1, gauges=3
+    )
+    result = run(handbuilt_adder(), config)
+    said = summarise(result.ablations.assign(checkpoint="hand"), result.gauges)
+    assert "raw factors mean anything?" in [row.question for row in said.rows]
+    both = pd.concat([result.ablations.assign(checkpoint=f"{i}" * 60) for i in range(9)])
+    said = summarise(both, result.gauges)
+    assert len(said.rows) == 8
+    assert said.sentences[-1] == "1 more is in the tables."
 
 
 def test_several_checkpoints_make_one_table(hand, tmp_path) -> None:
