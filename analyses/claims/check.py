@@ -14,24 +14,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich import box
-from rich.table import Table
 from tyro.conf import Positional
 
 from analyses.claims import paper, training, weights
 from analyses.claims.data import CLAIMS, Claim
 from analyses.claims.finding import Measure
+from analyses.claims.summary import summarise
 from analyses.claims.world import World, read_world
 from interp.failure_diff import records
 from interp.output import save_json, save_table
 from model.checkpoint import shipped
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import print_summary, progress_console, run_command, write_atomic
 
 MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
 """Every measure by name; each takes the world and the arguments of its claim."""
 
 COLUMNS = ("source", "place", "statement", "verdict", "measured", "interval_95", "how")
-_STYLES = {"holds": "green", "does not": "red", "not testable here": "dim"}
+GROUPS = {
+    "shapes and printed figures": paper.MEASURES,
+    "weights": weights.MEASURES,
+    "training": training.MEASURES,
+}
+"""Measures by what they are measured on."""
 
 
 def check(
@@ -114,16 +118,7 @@ def claims(
         "findings": records(table),
     }
     save_json(summary, out / "claims.json")
-    view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("statement", "verdict", "measured", "95 % interval"):
-        view.add_column(name)
-    for row in records(table):
-        cells = [row[name] for name in ("statement", "verdict", "measured", "interval_95")]
-        view.add_row(*cells, style=_STYLES[row["verdict"]])
-    console.print(view)
-    counts = table["verdict"].value_counts()
-    console.print(", ".join(f"{n} {name}" for name, n in counts.items()), highlight=False)
-    console.print(f"tables: {out}", highlight=False)
+    print_summary(summarise(table, CLAIMS, GROUPS), out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,13 +29,14 @@ from interp.component_portrait.figure import plot
 from interp.component_portrait.portrait import (
     Result,
     class_fit,
-    describe,
     directions,
     linear_fit,
     variance_shares,
 )
+from interp.component_portrait.summary import summarise
 from interp.output import save_figure, save_json, save_table
 from interp.rank_ablation import (
+    Job,
     Kind,
     Sizes,
     World,
@@ -44,12 +45,14 @@ from interp.rank_ablation import (
     build_world,
     cut,
     measure,
+    run_job,
+    select,
     tabulate_measured,
 )
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command
+from model.shell import print_summary, run_command
 from model.tables import tabulate
 from model.task import N_ANSWER, N_DIGITS, N_INPUT, TOKENS, carries, digits
 
@@ -106,8 +109,11 @@ def run(model: Adder, config: Config) -> Result:
     writes, written = _writings(world, part, v)
     forced = answer(world.setting, ablate(world.setting, part, config.kind, "live"), world.cases)
     table = tabulate_measured(measure(world.cases, forced))
-    chosen = (table["inputs"] == "uniform") & (table["mode"] == "forced")
-    by_column = table[chosen & (table["metric"] == "digit_accuracy")]
+    by_column = select(table, "digit_accuracy", mode="forced")
+    intact = select(run_job(world, world, Job("intact"), 0), "digit_accuracy", mode="forced")
+    by_column = by_column.merge(
+        intact[["stratum", "value"]], on="stratum", suffixes=("", "_intact")
+    )
     return Result(
         name=f"{config.matrix} {part.label} ({config.basis})",
         weight=part.weight,
@@ -118,7 +124,7 @@ def run(model: Adder, config: Config) -> Result:
         written=written,
         roles=_roles(world, part, reads, key_reads),
         by_class=error_by_class(world, forced.forced.wrong[:, :N_ANSWER]),
-        by_column=by_column[["stratum", "value", "low", "high", "trials"]].reset_index(drop=True),
+        by_column=by_column[["stratum", "value", "low", "high", "trials", "value_intact"]],
     )
 
 
@@ -232,9 +238,7 @@ def draw_component(
     )
     save_table(result.by_column, stem.with_suffix(".csv"))
     save_figure(plot(result, source.name), stem)
-    for line in describe(result):
-        console.print(line, highlight=False)
-    console.print(f"figure: {stem}.png", highlight=False)
+    print_summary(summarise(result, source.name), stem.parent)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tyro.conf import Positional
 
+from interp.effective_params.summary import summarise
 from interp.gauge import factor_groups, norm_readers
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json
 from model.adder import Adder, forward
@@ -34,7 +35,7 @@ from model.config import ModelConfig, qkv_names
 from model.dense import compose
 from model.errors import InputError
 from model.factored import Params, factor_names
-from model.shell import console, run_command
+from model.shell import print_summary, run_command
 from model.task import encode, query_position, uniform_pairs
 
 SMALL = 1e-6
@@ -214,17 +215,7 @@ def count_parameters(
         folder / "ranks.json",
     )
     save_figure(plot(result), folder / "spectrum")
-    rows = {
-        "nominal parameters": result.nominal,
-        "gauge directions": result.gauge,
-        "nominal less gauge": result.nominal - result.gauge,
-        "rank of the effective weights": result.weights,
-        "rank of the logits": result.logits,
-        "rank of the log-probabilities": result.log_probabilities,
-    }
-    for name, value in rows.items():
-        console.print(f"{name:32}{value}", highlight=False)
-    console.print(f"gap below the last singular value counted: {result.gap:.1e}", highlight=False)
+    print_summary(summarise(asdict(result), source.name), folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,13 +33,14 @@ from tyro.conf import Positional
 from interp.anatomy import CleanRun, clean_run, fold
 from interp.gauge import factor_groups
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json, save_table
+from interp.truncation.summary import summarise
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import print_summary, progress_console, run_command
 from model.task import N_INPUT, Pairs, uniform_pairs
 
 RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
@@ -256,17 +257,7 @@ def truncate_checkpoint(
     save_table(result.smallest, folder / "smallest.csv")
     save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
     save_figure(plot(result), folder / "truncation")
-    for row in result.smallest.to_dict("records"):
-        if pd.isna(row.get("n_params", float("nan"))):
-            line = "no truncation reaches it"
-        else:
-            ranks = ", ".join(f"{field} {row[field]:.0f}" for field in RANKS if field in row)
-            line = (
-                f"{row['n_params']:.0f} of {source.model.config.n_params} parameters ({ranks}; "
-                f"{row['weighting']}): {row['exact']:.5f} ({row['low']:.5f} to {row['high']:.5f})"
-            )
-        console.print(f"exact match {row['threshold']:.5g}: {line}", highlight=False)
-    console.print(f"tables and figure: {folder}", highlight=False)
+    print_summary(summarise(result.table, result.smallest, RANKS, source.name), folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

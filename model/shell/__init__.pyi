@@ -2,7 +2,10 @@ from .atomic import write_atomic as write_atomic
 from .cli import console as console
 from .cli import progress_console as progress_console
 from .cli import run_command as run_command
+from .summary import CELL as CELL
 from .summary import DETAILS as DETAILS
+from .summary import ROWS as ROWS
+from .summary import SENTENCES as SENTENCES
 from .summary import Row as Row
 from .summary import Summary as Summary
 from .summary import print_summary as print_summary
