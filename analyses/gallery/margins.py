@@ -178,9 +178,10 @@ def caption(tables: Tables) -> str:
     return (
         f"Margins by length of the carry chain, {subject_of(tables)}: "
         f"{number(tables, 'uniform'):,.0f} uniform pairs, {number(tables, 'stratified'):,.0f} with "
-        f"evenly spread chains and the named hard ones, {n:,} answer digits, each on the true "
-        "prefix. Length k: the k - 1 columns below add up to nine, so that the carry in is decided "
-        "k columns below; the control for length is the chain through which no carry comes. (a) "
+        f"evenly spread chains and the named hard ones. Each of the {n:,} answer digits is judged "
+        "on the true prefix. In a chain of length k the k - 1 columns below add up to nine, so the "
+        "column k below decides the carry in. The control are chains of that length without a "
+        "carry. (a) "
         "Logit of the right digit less the largest other one: 1st to 99th percentile, quartiles, "
         f"median and least. The least margin is {worst['least']:.2f} at {worst['a']:.0f} + "
         f"{worst['b']:.0f}, column {worst['column']:.0f}, chain {worst['chain']:.0f} "
