@@ -1,4 +1,4 @@
-"""Gallery: the carry-flow diagram of a sum, where the model is at its worst and where it is not."""
+"""Gallery: carry-flow diagrams of a long chain and of the sum with the least margin."""
 
 import numpy as np
 import pandas as pd

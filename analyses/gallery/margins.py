@@ -32,7 +32,7 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 def chain_below(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch 11"]:
-    """Count, per column, the columns below that its carry hangs on: the run of nines, and one more.
+    """Count the columns below that decide each carry: the run of nines, and one more.
 
     1: the column below decides alone; k: k - 1 columns below propagate, and the k-th, or the bottom
     of the sum, decides. 0 for column 0. Where a carry comes in, this is `model.task.chain_length`.

@@ -179,9 +179,10 @@ def caption(tables: Tables) -> str:
         f"plot. (b) Coordinate by digit{f', first {len(MARKERS)} axes' if outside else ''}. Of the "
         f"variance, {describe(1)}; {describe(2)}; random points: {number(tables, 'draws'):.0f} "
         "draws of ten normal points in as many dimensions. (c) Distances between digits. Some "
-        "changes of the stored numbers leave the network as it is: a rotation that the norms do not see, a "
-        "scale, a vector moved from all tokens to all positions. They change nothing here but the "
-        "signs of the axes. The tied head reads these points through the gain of the last norm."
+        "changes of the stored numbers leave the network as it is: a rotation that the norms do "
+        "not see, a scale, a vector moved from all tokens to all positions. They change nothing "
+        "here but the signs of the axes. The tied head reads these points through the gain of "
+        "the last norm."
     )
 
 

@@ -200,7 +200,7 @@ class Head:
         return _Point(y, c, s, p, z, slope, post, f, sigma, value, gradient)
 
     def _remainder(self, at: _Point, wide: np.ndarray, target: np.ndarray) -> _Swing:
-        """Bound what the gradient leaves over, |delta| <= wide: of the norm, the GELU, sigma."""
+        """Bound the second-order rest of the norm, the GELU and sigma over |delta| <= wide."""
         d, s = self.config.d_model, at.scale
         epsilon = np.sqrt((wide * wide).mean(axis=1))[:, None]
         low = s - epsilon
