@@ -1,4 +1,4 @@
-"""The forward pass with parts of it replaced per example, compiled: what tables alone cannot say.
+"""The forward pass, compiled, with parts replaced example by example.
 
 Question: what does the network answer when a part of it carries a mean of its class, the value of
 another example, or a norm frozen at the clean run?

@@ -30,6 +30,7 @@ from .output import FolderInUse as FolderInUse
 from .output import Output as Output
 from .progress import follow as follow
 from .progress import progress_bar as progress_bar
+from .summary import CELL as CELL
 from .summary import DETAILS as DETAILS
 from .summary import ROWS as ROWS
 from .summary import SENTENCES as SENTENCES
