@@ -1,5 +1,5 @@
+from .config import Config as Config
 from .measures import ALL as ALL
-from .measures import Config as Config
 from .onsets import MEASURES as MEASURES
 from .runs import RunRecord as RunRecord
 from .runs import read_runs as read_runs

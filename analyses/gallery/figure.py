@@ -6,7 +6,6 @@ there is redrawn from them.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from interp.output import FORMATS, PRINT, save_figure, save_json, save_table
 from model.checkpoint import read_checkpoint, versions, weights_sha256
 from model.errors import InputError
+from model.reading import open_regular, read_json, read_regular
 from model.shell import write_atomic
 
 Tables = dict[str, pd.DataFrame]
@@ -123,7 +123,7 @@ def describe_origin(figure: GalleryFigure, source: Source) -> dict[str, Any]:
         origin |= {"checkpoint": read.name, "sha256": weights_sha256(read.model.params)}
     for path in figure.reads(source):
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         origin.setdefault("files", {})["/".join(path.parts[-2:])] = digest
@@ -155,15 +155,15 @@ def load_tables(name: str, origin: dict[str, Any], out: Path) -> Tables | None:
         return None
     damaged = f"{path} or its tables are damaged: make the figure again with --recompute"
     try:
-        saved = json.loads(path.read_text())
+        saved = read_json(path)
         if saved["origin"] != origin:
             return None
         tables = {}
         for key, digest in saved["tables"].items():
             file = place(name, key, out)
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            if hashlib.sha256(read_regular(file)).hexdigest() != digest:
                 raise InputError(damaged)
-            tables[key] = pd.read_csv(file)
+            tables[key] = pd.read_csv(open_regular(file))
         return tables
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(damaged) from error

@@ -14,7 +14,7 @@ from analyses.report.section import Heading, Part, Section, Table, Text, take
 from analyses.report.source import Source
 from interp import certify
 from interp.certify import CLAIMS, TOTAL, Count, certificate_text
-from interp.check_certificate import Refuted, check
+from interp.check_certificate import Refuted, Unreadable, check, read_content
 from interp.output import save_json
 from model.decode import tables_of
 from model.errors import InputError
@@ -25,6 +25,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.reading import read_json
 from model.shell import write_atomic
 from model.task import N_ANSWER, Pairs, hard_pairs
 
@@ -130,7 +131,7 @@ def certificate_of(source: Source, folder: Path) -> tuple[dict[str, Any], bool, 
     shipped = source.checkpoint.path / CERTIFICATE
     if "@" not in source.name and source.checkpoint.path.is_dir() and shipped.exists():
         try:
-            content = json.loads(shipped.read_text(encoding="utf-8"))
+            content = read_json(shipped)
             whole = all(read_count(content, name).lower == TOTAL for name in ("real", "float32"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -195,8 +196,8 @@ def check_certificate(source: Source, content: dict[str, Any]) -> None:
         for name, value in source.model.params.items()
     }
     try:
-        check(content, tensors, source.model.config.to_dict())
-    except (Refuted, ValueError, KeyError, TypeError, IndexError) as error:
+        check(read_content(content), tensors, source.model.config.to_dict())
+    except (Refuted, Unreadable, ValueError) as error:
         raise InputError(
             f"the certificate of {source.name} does not hold ({error}): "
             f"make it again with {source.command('interp.certify')}"

@@ -1,6 +1,5 @@
 """The sections of a report: which there are, and how missing ones are made, several at a time."""
 
-import dataclasses
 import functools
 import importlib
 import shutil
@@ -18,8 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from analyses.report.section import Section, discard, load_section, save_section
 from analyses.report.source import Source
+from interp.output import save_json
 from model.errors import InputError
-from model.shell import progress_console
+from model.shell import TIMING, progress_console
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,13 @@ def make_section(name: str, source: Source, out: Path, origin: dict[str, Any]) -
     torch.set_num_threads(1)
     folder = out / "sections" / name
     started, busy = perf_counter(), process_time()
-    section = CHAPTERS[name].build(source, folder)
-    section = dataclasses.replace(
-        section,
-        seconds=perf_counter() - started,
-        cpu=process_time() - busy,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
-    save_section(section, origin, folder)
+    save_section(CHAPTERS[name].build(source, folder), origin, folder)
+    took = {
+        "seconds": perf_counter() - started,
+        "of them processor time": process_time() - busy,
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    save_json(took, folder / TIMING)  # apart, so that all other files are the same every time
     return name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from analyses.report.image import inches_wide
 from analyses.report.inline import inline_html, set_formulas
 from analyses.report.numbers import format_column, is_numeric
-from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text, say_time
+from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text
 from analyses.report.style import STYLE
 
 ENLARGED = 1.3
@@ -129,6 +129,6 @@ def _origin(section: Section) -> Iterator[str]:
         commands = html.escape("\n".join(section.commands))
         yield f"<p>Made again by</p><pre class=command>{commands}</pre>"
     files = ", ".join(f"<code>{html.escape(name)}</code>" for name in section.sources)
-    where = f" Complete tables: {files}." if files else ""
-    yield f"<p>Finished {html.escape(section.made)}, {say_time(section)}.{where}</p>"
+    if files:
+        yield f"<p>Complete tables: {files}.</p>"
     yield "</footer>"

@@ -21,6 +21,7 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 from analyses.report.image import SCREEN, compact
 from interp.output import save_figure, save_json, save_table
 from model.errors import InputError
+from model.reading import open_regular, read_json, read_regular
 from model.shell import write_atomic
 
 VOUCHER = "section.json"
@@ -89,9 +90,6 @@ class Section:
         parts: What it consists of, in reading order.
         commands: What makes its numbers again.
         sources: Files that its numbers were read from or are kept in whole.
-        seconds: How long it took.
-        cpu: Of these, seconds of processor time.
-        made: When it was finished (UTC).
     """
 
     name: str
@@ -100,9 +98,6 @@ class Section:
     parts: tuple[Part, ...]
     commands: tuple[str, ...]
     sources: tuple[str, ...] = ()
-    seconds: float = 0.0
-    cpu: float = 0.0
-    made: str = ""
 
 
 def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
@@ -132,11 +127,6 @@ def shorten(section: Section) -> Section:
         return Table(f"{part.caption} {note}", part.frame.head(LONGEST))
 
     return dataclasses.replace(section, parts=tuple(map(short, itertools.count(), section.parts)))
-
-
-def say_time(section: Section) -> str:
-    """Say how long a section took."""
-    return f"{section.seconds:.0f} s, {section.cpu:.0f} s of them processor time"
 
 
 def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> Path:
@@ -194,11 +184,11 @@ def load_section(folder: Path, origin: Mapping[str, Any]) -> Section | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT or content["origin"] != json.loads(json.dumps(dict(origin))):
             return None
         return Section(
-            **{key: content[key] for key in ("name", "title", "finding", "seconds", "cpu", "made")},
+            **{key: content[key] for key in ("name", "title", "finding")},
             parts=tuple(_read_parts(content["parts"], folder)),
             commands=tuple(content["commands"]),
             sources=tuple(content["sources"]),
@@ -221,7 +211,7 @@ def _read_parts(entries: Sequence[dict[str, Any]], folder: Path) -> Iterator[Par
                 yield Table(entry["caption"], _read_frame(_checked(entry, folder), entry["kinds"]))
             case "Picture":
                 path = _checked(entry, folder)
-                yield Picture(path.stem, entry["caption"], path.read_bytes())
+                yield Picture(path.stem, entry["caption"], read_regular(path))
             case kind:
                 raise InputError(f"a part is {kind!r}")
 
@@ -238,7 +228,7 @@ def _read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
     places: dict[Any, Any] = dict(enumerate(kinds.values()))
     missing = {place: [""] for place, kind in places.items() if kind == "float64"}
     frame = pd.read_csv(
-        path,
+        open_regular(path),
         header=0,
         names=list(places),
         dtype=places,
@@ -254,6 +244,6 @@ def _vouch(path: Path) -> dict[str, str]:
 
 def _checked(entry: dict[str, Any], folder: Path) -> Path:
     path = folder / entry["file"]
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+    if hashlib.sha256(read_regular(path)).hexdigest() != entry["sha256"]:
         raise InputError(f"{path.name} is not the file that was written")
     return path

@@ -14,7 +14,6 @@ means carry 1.96 standard errors.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -39,19 +38,6 @@ from model.task import (
 
 INPUTS = ("uniform", "stratified")
 TYPES = ("spurious", "missed", "other")
-Metric = Literal[
-    "exact",
-    "digit_accuracy",
-    "first_error",
-    "chain_error",
-    "state_error",
-    "below_error",
-    "spurious",
-    "missed",
-    "other",
-    "margin",
-    "kl",
-]
 _NONE = len(STATE_NAMES)
 _SHAPE = (len(INPUTS), N_ANSWER, N_ANSWER, _NONE + 1, _NONE + 1, 2)
 

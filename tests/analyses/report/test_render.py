@@ -38,8 +38,6 @@ def a_section(name: str = "first") -> Section:
         ),
         commands=("python -m interp.certify 262p",),
         sources=("table.csv",),
-        seconds=1.4,
-        made="2030-01-01 00:00 UTC",
     )
 
 
