@@ -63,22 +63,18 @@ def tabulate(weights: Dense) -> Tables:
     h = weights.normalise(resid, "ln1")
     first = query_position(0)
     d, d_ff = weights.W_in.shape
-
-    def zeros(n: int) -> Tensor:
-        return resid.new_zeros(N_TARGET, n)
-
     return Tables(
         x=resid[first:],
         q=h[first:] @ weights.W_Q / math.sqrt(d),
         k=h @ weights.W_K,
         ov=h @ weights.W_V @ weights.W_O,
-        attn_bias=zeros(d),
+        attn_bias=resid.new_zeros(N_TARGET, d),
         ln2_w=weights.ln2_w,
         ln2_b=weights.ln2_b,
         W_in=weights.W_in,
-        b_in=zeros(d_ff),
+        b_in=resid.new_zeros(N_TARGET, d_ff),
         W_out=weights.W_out,
-        b_out=zeros(d),
+        b_out=resid.new_zeros(N_TARGET, d),
         ln_final_w=weights.ln_final_w,
         ln_final_b=weights.ln_final_b,
         W_U=weights.W_U,
@@ -108,11 +104,13 @@ def column_logits(
     pattern = scores.softmax(dim=-1)
     attn_out = torch.einsum("bj,bjd->bd", pattern, tables.ov[position, sources])
     resid = tables.x[column, query] + attn_out + tables.attn_bias[column]
-
-    def normalise(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-        x = x - x.mean(dim=-1, keepdim=True) if tables.centre else x
-        return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + tables.eps) * gain + bias
-
-    pre = normalise(resid, tables.ln2_w, tables.ln2_b) @ tables.W_in + tables.b_in[column]
+    pre = _normalise(tables, resid, "ln2") @ tables.W_in + tables.b_in[column]
     resid = resid + torch.nn.functional.gelu(pre) @ tables.W_out + tables.b_out[column]
-    return normalise(resid, tables.ln_final_w, tables.ln_final_b) @ tables.W_U
+    return _normalise(tables, resid, "ln_final") @ tables.W_U
+
+
+def _normalise(tables: Tables, x: Tensor, name: str) -> Tensor:
+    """Apply one norm with its gain and bias."""
+    gain, bias = getattr(tables, f"{name}_w"), getattr(tables, f"{name}_b")
+    x = x - x.mean(dim=-1, keepdim=True) if tables.centre else x
+    return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + tables.eps) * gain + bias
