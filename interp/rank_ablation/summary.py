@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from interp.rank_ablation.metrics import select
-from model.shell import Row, Summary, clip, count, percent
-from model.shell.summary import ROWS
+from model.shell import ROWS, Row, Summary, clip, count, percent
 
 COST = 0.01
 """A component can go where fewer than this share of the sums (or digits) break without it."""

@@ -30,6 +30,7 @@ from .output import Output as Output
 from .progress import follow as follow
 from .progress import progress_bar as progress_bar
 from .summary import DETAILS as DETAILS
+from .summary import ROWS as ROWS
 from .summary import Row as Row
 from .summary import Summary as Summary
 from .summary import print_summary as print_summary
