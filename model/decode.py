@@ -81,7 +81,10 @@ def decode(
     tables = tables_of(network)
     if not supports(tables):
         return decode_exactly(tables, a, b, prefix=prefix)
-    truth = encode(a, b)[:, N_PROMPT:]
+    return _run(tables, a, b, encode(a, b)[:, N_PROMPT:], prefix)
+
+
+def _run(tables: Tables, a: Tensor, b: Tensor, truth: Tensor, prefix: Tensor | None) -> Decoded:
     fed = None if prefix is None else prefix.numpy()
     tokens, margin = run_decoder(tables, a.numpy(), b.numpy(), fed)
     return Decoded(torch.from_numpy(tokens.T).long(), torch.from_numpy(margin.T), truth)
@@ -136,7 +139,10 @@ def decode_exactly(
 
 def teacher_forced(network: Network, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Decoded:
     """Decode with the true prefix in every column, so that each column is judged alone."""
-    return decode(network, a, b, prefix=encode(a, b)[:, N_PROMPT:-1])
+    tables, truth = tables_of(network), encode(a, b)[:, N_PROMPT:]
+    if not supports(tables):
+        return decode_exactly(tables, a, b, prefix=truth[:, :-1])
+    return _run(tables, a, b, truth, truth[:, :-1])
 
 
 def count_errors(network: Network, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> int:

@@ -7,7 +7,18 @@ import torch
 from llvmlite import ir
 
 from model.config import VOCAB_SIZE
-from model.lanes import I64, INTS, LANES, Code, Kernel, Lane, Memory, compile_kernel
+from model.lanes import (
+    I64,
+    INTS,
+    LANES,
+    Code,
+    Kernel,
+    Lane,
+    Memory,
+    VectorSet,
+    compile_kernel,
+    find_vectors,
+)
 from model.tables import Tables
 from model.task import (
     EOS,
@@ -240,9 +251,11 @@ class DecodeWriter:
 
 
 @cache
-def _compiled(d: int, d_ff: int, centre: bool, eps: float) -> tuple[DecodeWriter, Kernel]:
+def _compiled(
+    d: int, d_ff: int, centre: bool, eps: float, vectors: VectorSet
+) -> tuple[DecodeWriter, Kernel]:
     writer = DecodeWriter(d, d_ff, centre, eps)
-    return writer, compile_kernel("decode", ARGUMENTS, writer.write)
+    return writer, compile_kernel("decode", ARGUMENTS, writer.write, vectors=vectors)
 
 
 def run_decoder(
@@ -260,7 +273,7 @@ def run_decoder(
         Answers (12, n) int32 and margins (12, n) float32, column by column.
     """
     d, d_ff = tables.W_in.shape
-    writer, kernel = _compiled(d, d_ff, tables.centre, tables.eps)
+    writer, kernel = _compiled(d, d_ff, tables.centre, tables.eps, find_vectors())
     n = len(a)
     n_padded = -(-n // LANES) * LANES
     limbs = np.zeros((4, n_padded), np.int32)

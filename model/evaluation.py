@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.decode import Decoded, Network, decode, tables_of
+from model.decode import Network, decode, tables_of
 from model.decode_kernel import run_decoder, supports
 from model.intervals import clopper_pearson
 from model.tables import Tables
@@ -19,6 +19,7 @@ from model.task import (
     OFFICIAL_SEEDS,
     Pairs,
     carry_stratified_pairs,
+    decode_sum,
     describe_difference,
     official_split,
     uniform_pairs,
@@ -123,8 +124,11 @@ def _add(result: Evaluation, tables: Tables, a: torch.Tensor, b: torch.Tensor) -
     if least < result.smallest_margin:
         fields["smallest_margin"] = least
         fields["smallest_at"] = (int(a[row]), int(b[row]), column)
-    kept = failed[: MAX_KEPT - len(result.failures)].tolist()
-    failures = tuple(_failure(answer, i, a[suspects[i]], b[suspects[i]]) for i in kept)
+    kept = failed[: MAX_KEPT - len(result.failures)]
+    sums = decode_sum(answer.tokens[kept, :N_ANSWER]).tolist()
+    margins = answer.margin[kept, :N_ANSWER].amin(dim=1).tolist()
+    pairs = zip(a[suspects[kept]].tolist(), b[suspects[kept]].tolist(), strict=True)
+    failures = tuple(map(_failure, pairs, sums, margins))
     return dataclasses.replace(
         result,
         n=result.n + len(a),
@@ -148,15 +152,15 @@ def _sum(counts: tuple[int, ...], more: torch.Tensor) -> tuple[int, ...]:
     return tuple(old + new for old, new in zip(counts, more.tolist(), strict=True))
 
 
-def _failure(answer: Decoded, row: int, a: torch.Tensor, b: torch.Tensor) -> Failure:
-    predicted, true = int(answer.sums[row]), int(a + b)
+def _failure(pair: tuple[int, int], predicted: int, margin: float) -> Failure:
+    a, b = pair
     return Failure(
-        a=int(a),
-        b=int(b),
+        a=a,
+        b=b,
         predicted=predicted if predicted >= 0 else None,
-        true=true,
-        parts=describe_difference(true, predicted),
-        margin=float(answer.margin[row, :N_ANSWER].min()),
+        true=a + b,
+        parts=describe_difference(a + b, predicted),
+        margin=margin,
     )
 
 

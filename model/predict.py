@@ -3,17 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-import torch
-from rich.table import Table
 from tyro.conf import Positional
 
-from model.checkpoint import load
-from model.decode import decode
-from model.shell import console, run_command
-from model.task import N_ANSWER, carries, check_operands, describe_difference, digits
+from model.shell import Operand, console, run_command
 
 
-def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int]) -> None:
+def predict(checkpoint: Positional[str], a: Positional[Operand], b: Positional[Operand]) -> None:
     """Add two numbers with a model and show where its answer parts from the truth.
 
     Args:
@@ -21,7 +16,13 @@ def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int])
         a: First operand, 0 to 9999999999.
         b: Second operand, 0 to 9999999999.
     """
-    check_operands(min(a, b), max(a, b))
+    import torch
+    from rich.table import Table
+
+    from model.checkpoint import load
+    from model.decode import decode
+    from model.task import N_ANSWER, carries, describe_difference, digits
+
     model = load(checkpoint)
     first, second = torch.tensor([a]), torch.tensor([b])
     decoded = decode(model, first, second)
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m model.predict",
         example="python -m model.predict 262p 9304630660 8594408863",
+        can_be_quiet=False,
     )
 
 

@@ -10,13 +10,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from model.errors import InputError
+from model.sums import HARD_CASES, MAX_OPERAND, N_ANSWER, N_DIGITS
 
-N_DIGITS = 10
-N_ANSWER = 11
 N_TARGET = 12
 N_PROMPT = 22
 N_INPUT = 33
-MAX_OPERAND = 10**N_DIGITS - 1
 PLUS, EQUALS, PAD, EOS = 10, 11, 12, 13
 TOKENS = (*"0123456789", "+", "=", "<PAD>", "<EOS>")
 
@@ -25,24 +23,6 @@ STATE_NAMES = ("kill", "propagate", "generate")
 
 Pairs = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
 """Operands a and b, int64, equally many."""
-
-HARD_CASES: dict[str, tuple[int, int]] = {
-    "zero plus zero": (0, 0),
-    "all nines": (9999999999, 9999999999),
-    "full carry chain": (9999999999, 1),
-    "full carry chain, commuted": (1, 9999999999),
-    "all nines plus zero": (9999999999, 0),
-    "propagate everywhere, no carry": (1234567890, 8765432109),
-    "propagate everywhere, one carry": (1234567890, 8765432110),
-    "nines and a carry in the middle": (9999950000, 50000),
-    "long chain that stops below the top": (899999999, 1),
-    "alternating generate and kill": (9090909090, 9090909090),
-    "fives": (5555555555, 5555555555),
-    "fours and fives": (4444444444, 5555555555),
-    "published failing case": (9304630660, 8594408863),
-    "published failing case, commuted": (8594408863, 9304630660),
-}
-"""Named pairs (a, b) that stress carries; the last ones are the report's one error."""
 
 
 def a_position(column: int) -> int:

@@ -14,18 +14,16 @@ random initialisation (--controls).
     python -m analyses.algorithm 262p --controls
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
-from tyro.conf import Positional
 
 from analyses.algorithm.agreement import choose_winner, fit_all, score_agreement, shift_curve
+from analyses.algorithm.config import Config
 from analyses.algorithm.details import print_tables
 from analyses.algorithm.failure_prediction import (
     failure_directions,
@@ -36,56 +34,13 @@ from analyses.algorithm.figure import plot
 from analyses.algorithm.local_answers import enumerate_contexts, sample_true
 from analyses.algorithm.program import compare_program, write_program
 from analyses.algorithm.scrubbing import scrub, summarise_scrubbing
-from analyses.algorithm.summary import summarise, summarise_controls
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.decode import tables_of
 from model.dense import dense
-from model.errors import InputError
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
-from model.shell import (
-    DETAILS,
-    print_summary,
-    progress_console,
-    run_command,
-    write_atomic,
-    write_details,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """How much is sampled.
-
-    Raises:
-        InputError: A number that is too small.
-    """
-
-    contexts: int = 100_000
-    """Contexts per column for agreement; 100000 is all of them."""
-    pairs: int = 300_000
-    """Uniform pairs whose failing columns are to be predicted."""
-    receivers: int = 400
-    """Inputs per column, site and account that are scrubbed."""
-    pool: int = 8_000
-    """Inputs per column from which donors come."""
-    programs: int = 10_000
-    """Pairs of each kind on which the program runs beside the network."""
-    draws: int = 200
-    """Bootstrap draws of every interval."""
-    seed: int = 0
-    """For everything that is drawn."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        least = {"contexts": 100, "pairs": 100, "receivers": 10, "programs": 10, "draws": 20}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise InputError(f"--{name} is {getattr(self, name)}: it must be at least {value}")
-        if self.pool < self.receivers:
-            raise InputError(f"--pool is {self.pool}: it must be at least --receivers")
+from model.shell import DETAILS, write_atomic, write_details
 
 
 @dataclass(frozen=True)
@@ -163,8 +118,8 @@ def controls(model: Adder) -> dict[str, Adder]:
 TABLES = ("agreement", "shifts", "scrubbing", "failures", "directions", "comparison", "differences")
 
 
-def write(result: Result, config: Config, name: str, folder: Path) -> None:
-    """Write tables, verdict, program and figure."""
+def write_tables(result: Result, config: Config, name: str, folder: Path) -> None:
+    """Write tables, verdict and program."""
     for table in TABLES:
         save_table(getattr(result, table), folder / f"{table}.csv")
     save_json(
@@ -173,6 +128,11 @@ def write(result: Result, config: Config, name: str, folder: Path) -> None:
     )
     write_atomic(folder / "program.py", result.program)
     write_atomic(folder / DETAILS, write_details(partial(print_tables, tables_in(result), name)))
+
+
+def write(result: Result, config: Config, name: str, folder: Path) -> None:
+    """Write tables, verdict, program and figure."""
+    write_tables(result, config, name, folder)
     frames = (result.agreement, result.shifts, result.scrubbing, result.failures)
     save_figure(plot(*frames, title=name), folder / "algorithm")
 
@@ -190,44 +150,4 @@ def describe(result: Result) -> str:
         f"{who}, {v['agreement']:.4f} of held-out contexts; lead over {v['runner_up']} "
         f"{v['lead']:.4f} ({v['lead_low']:.4f} to {v['lead_high']:.4f}); "
         f"any function of (S, T, s) {v['ceiling']:.4f}"
-    )
-
-
-def find_algorithm(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    controls_too: Annotated[bool, tyro.conf.arg(name="controls")] = False,
-    out: Path = Path("out/algorithm"),
-) -> None:
-    """Score rival hypotheses about a network's algorithm and write the winner as a program.
-
-    Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
-        config: How much is sampled.
-        controls_too: Also the hand-built adder in three variants and a random initialisation.
-        out: Folder of the results; each network gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    known = controls(source.model) if controls_too else {}
-    verdicts = {name: _study(model, config, name, out).verdict for name, model in known.items()}
-    result = _study(source.model, config, source.name, out)
-    print_summary(summarise(tables_in(result), result.verdict, source.name), out / source.name)
-    if verdicts:
-        print_summary(summarise_controls(verdicts), out)
-
-
-def _study(model: Adder, config: Config, name: str, out: Path) -> Result:
-    with progress_console.status(f"{name} ..."):
-        result = run(model, config, name)
-    write(result, config, name, out / name)
-    return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        find_algorithm,
-        argv,
-        prog="python -m analyses.algorithm",
-        example="python -m analyses.algorithm 262p --controls",
     )

@@ -15,7 +15,7 @@ from analyses.dynamics.onsets import MEASURES
 from analyses.dynamics.runs import RunRecord
 from analyses.dynamics.store import Measurements
 from interp.certify import TOTAL
-from model.shell import Row, Summary, count, percent
+from model.shell import SENTENCES, Row, Summary, count, percent
 
 SHOWN = ("attention_local", "probe", "loss", "digit_accuracy", "exact_hard", "exact", "certified")
 
@@ -38,10 +38,11 @@ def summarise(measured: Measurements, onsets: pd.DataFrame) -> Summary:
         end = f"ends at {_number(ends[name])}" if name in ends else ""
         rows.append(Row(MEASURES[name].title, _when(own[own["measure"] == name]), end, control))
     classes = f"{group}" if not other else f"{group} (control: {other})"
+    found = (*_outcomes(runs, ends, floors), *_order(own, shown), *_proved(measured))
     return Summary(
         f"{count(len(runs), 'run')}, {classes}: what moves first?",
         tuple(rows),
-        (*_outcomes(runs, ends, floors), *_order(own, shown), *_proved(measured), FRESH),
+        (*found, FRESH)[:SENTENCES],
     )
 
 

@@ -21,7 +21,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.progress import Progress
-from tyro.conf import Positional
 
 from interp.anatomy import HOOKS, Network, at_query, network_of, trace_hooks
 from interp.carry_probe.attention import (
@@ -39,21 +38,12 @@ from interp.carry_probe.linear import Sweep, finish_probes, start_probes
 from interp.carry_probe.plots import draw, draw_one, stems
 from interp.carry_probe.prefix import compare_rivals, response_curve, wrong_prefixes
 from interp.carry_probe.result import Result, save
-from interp.carry_probe.summary import summarise
 from interp.carry_probe.verdict import verdict
 from interp.output import save_figure
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.errors import InputError
 from model.factored import init_params
-from model.shell import (
-    DETAILS,
-    print_summary,
-    progress_console,
-    run_command,
-    write_atomic,
-    write_details,
-)
+from model.shell import DETAILS, write_atomic, write_details
 from model.task import carry_stratified_pairs, query_position, uniform_pairs
 from model.threads import limit_threads
 
@@ -199,61 +189,14 @@ def plot(result: Result) -> dict[str, Figure]:
     return draw(result)
 
 
-def carry_probe(
-    checkpoint: Positional[str],
-    *,
-    quick: bool = False,
-    full: bool = False,
-    sites: tuple[str, ...] = (),
-    columns: tuple[int, ...] = (),
-    seed: int = 0,
-    out: Path | None = None,
-) -> None:
-    """Find where a model has the carry, and whether it uses it.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        quick: Three columns and few inputs.
-        full: Every site, column and feature, five random-init models, searched directions, and
-            every hook compared with the TransformerLens wrapper.
-        sites: Only these sites, by name (resid_mid, in_low, ...).
-        columns: Only these answer columns, 0 to 10.
-        seed: Seed of all inputs and draws.
-        out: Folder for tables and figures; out/carry_probe/NAME if not given.
-    """
-    if quick and full:
-        raise InputError("--quick and --full exclude each other: give one of them")
-    config = Config.quick() if quick else Config.full() if full else Config()
-    config = dataclasses.replace(
-        config,
-        sites=sites or config.sites,
-        columns=columns or config.columns,
-        seed=seed,
-        jobs=2,
+def write(result: Result, folder: Path, workers: int) -> None:
+    """Write tables and figures."""
+    save(result, folder)
+    write_atomic(folder / DETAILS, write_details(partial(show, result)))
+    joblib.Parallel(n_jobs=workers)(
+        joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
     )
-    read = read_checkpoint(checkpoint)
-    folder = out or Path("out/carry_probe") / read.name
-    with Progress(console=progress_console, transient=True) as progress:
-        result = run(read.model, config, read.name, progress)
-        task = progress.add_task("files and figures", total=None)
-        save(result, folder)
-        write_atomic(folder / DETAILS, write_details(partial(show, result)))
-        joblib.Parallel(n_jobs=config.jobs)(
-            joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
-        )
-        progress.remove_task(task)
-    print_summary(summarise(result), folder)
 
 
 def _save_one(result: Result, stem: str, folder: Path) -> None:
     save_figure(draw_one(result, stem), folder / stem)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        carry_probe,
-        argv,
-        prog="python -m interp.carry_probe",
-        example="python -m interp.carry_probe 262p --full",
-    )

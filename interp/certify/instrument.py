@@ -8,7 +8,6 @@ undecided) cell are counted exactly. Method, bounds and file format: docs/certif
 second program is python -m interp.check_certificate.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,28 +16,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
-from tyro.conf import Positional
 
 from interp.certify.atlas import build_atlas
-from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.certificate import ARITHMETICS, Certificate, certify
+from interp.certify.config import CertifyConfig
 from interp.certify.count import TOTAL, cell_masses
 from interp.certify.figures import plot_atlas, tabulate_contexts
 from interp.certify.file import CLAIMS, COUNTS, write_certificate
-from interp.certify.summary import summarise
 from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
-from model.shell import (
-    DETAILS,
-    print_summary,
-    progress_console,
-    run_command,
-    write_atomic,
-    write_details,
-)
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 from model.task import N_TARGET
 
 LISTED = 50
@@ -65,7 +54,7 @@ class Result:
 
 def run(model: Adder, config: CertifyConfig | None = None) -> Result:
     """Certify a model and list what fails."""
-    with Progress(console=progress_console, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("certifying", total=N_TARGET)
         certificate = certify(model, config, lambda column, _: bar.update(task, completed=column))
     return Result(
@@ -108,6 +97,7 @@ def collect(result: Result) -> dict[str, Any]:
             "lower": str(count.lower),
             "upper": str(count.upper),
             "gap": str(count.gap),
+            "counting": count.counting,
             "error_rate_smallest": smallest,
             "error_rate_largest": largest,
         }
@@ -117,7 +107,6 @@ def collect(result: Result) -> dict[str, Any]:
         "claims": CLAIMS,
         "weights_sha256": certificate.sha256,
         "failing_contexts": int((result.atlas["real"] == "wrong").sum()),
-        "seconds": certificate.seconds,
     }
 
 
@@ -165,45 +154,14 @@ def report(result: Result, to: Console) -> None:
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write certificate, tables, summary and figure."""
+    """Write certificate, tables, summary and figure, and beside them how long it took."""
     wrong = result.atlas[result.atlas["real"] == "wrong"]
     witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
     write_certificate(result.certificate, witnesses, folder / "certificate.json")
     save_json(collect(result), folder / "summary.json")
+    save_json({"seconds": result.certificate.seconds}, folder / "timing.json")
     write_atomic(folder / DETAILS, write_details(partial(report, result)))
     save_table(result.columns, folder / "columns.csv")
     save_table(result.atlas, folder / "atlas.csv")
     save_table(result.contexts, folder / "contexts.csv")
     save_figure(plot(result), folder / "atlas")
-
-
-def certify_command(
-    checkpoint: Positional[str],
-    *,
-    config: CertifyConfig = CertifyConfig(),  # noqa: B008
-    out: Path | None = None,
-) -> None:
-    """Count the pairs that a checkpoint adds correctly, out of all 10^20.
-
-    Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
-        config: Budgets.
-        out: Folder for certificate.json, summary.json, columns.csv, atlas.csv and the figure; by
-            default out/certify/NAME.
-    """
-    read = read_checkpoint(checkpoint)
-    result = run(read.model, config)
-    folder = out or Path("out/certify") / read.name
-    write(result, folder)
-    said = summarise(result.certificate, result.columns, result.atlas, read.name)
-    print_summary(said, folder)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        certify_command,
-        argv,
-        prog="python -m interp.certify",
-        example="python -m interp.certify 262p",
-    )

@@ -6,13 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
+from analyses.algorithm.__main__ import main
 from analyses.algorithm.failure_prediction import failure_directions, predict_failures
 from analyses.algorithm.figure import plot
 from analyses.algorithm.hypotheses import HYPOTHESES, RIVALS
 from analyses.algorithm.local_answers import N_CONTEXTS, Contexts, enumerate_contexts, sample_true
 from analyses.algorithm.program import compile_program
 from analyses.algorithm.scrubbing import choose_donors
-from analyses.algorithm.study import Config, Result, main, run, tables_in
+from analyses.algorithm.study import Config, Result, run, tables_in
 from analyses.algorithm.summary import summarise, summarise_controls
 from model.adder import Adder
 from model.checkpoint import load, save

@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
+from interp.certify.__main__ import main
 from interp.certify.atlas import build_atlas, describe, sample_pairs
 from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, Count, certify
 from interp.certify.count import TOTAL, build_automaton, count_avoiding
 from interp.certify.figures import plot_atlas, plot_trajectory, tabulate_contexts
-from interp.certify.instrument import main, tabulate_columns
+from interp.certify.instrument import tabulate_columns
 from interp.certify.summary import summarise
 from interp.certify.verdicts import UNDECIDED, WRONG
+from interp.certify_trajectory.__main__ import main as trajectory_main
 from interp.certify_trajectory.instrument import Config as TrajectoryConfig
 from interp.certify_trajectory.instrument import choose_steps
-from interp.certify_trajectory.instrument import main as trajectory_main
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -206,9 +207,9 @@ def test_the_screen_of_a_network_that_fails_says_how_much(
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["no-such-model"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
-    with pytest.raises(InputError, match="budget"):
+    with pytest.raises(InputError, match="--budget"):
         CertifyConfig(budget=100)
-    with pytest.raises(InputError, match="eos_budget"):
+    with pytest.raises(InputError, match="--eos-budget"):
         CertifyConfig(eos_budget=1)
     assert main(["262p", "--budget", "5"]) == 2
 

@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from interp.failure_diff.__main__ import main
 from interp.failure_diff.columns import Focus
 from interp.failure_diff.error_search import SearchConfig
 from interp.failure_diff.explain import error_kind
-from interp.failure_diff.instrument import Config, main, plot, run
+from interp.failure_diff.instrument import Config, plot, run
 from interp.failure_diff.result import read_result, save_result
 from interp.failure_diff.summary import summarise
 from model.adder import Adder
@@ -142,12 +143,13 @@ def test_the_command_writes_everything(published_311p, tmp_path, capsys, monkeyp
 
 
 def test_the_search_command_groups_failures(random_checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("interp.failure_diff.instrument.SearchConfig", lambda seed: QUICK)
+    monkeypatch.setattr("interp.failure_diff.error_search.SearchConfig", lambda seed: QUICK)
     assert main([str(random_checkpoint), "--search", "--out", str(tmp_path / "found")]) == 0
     assert {p.name for p in (tmp_path / "found").iterdir()} == {
         "columns.csv",
         "contexts.csv",
         "groups.csv",
+        "manifest.json",
         "search.json",
         "details.txt",
     }
@@ -161,8 +163,8 @@ def test_the_search_command_groups_failures(random_checkpoint, tmp_path, capsys,
     ("arguments", "complaint"),
     [
         (["nothing-of-that-name"], "no checkpoint"),
-        (["{}", "10000000000", "1"], "outside 0 to 9999999999"),
-        (["{}", "--", "-1", "1"], "outside 0 to 9999999999"),
+        (["{}", "10000000000", "1"], "must be 0 to 9999999999"),
+        (["{}", "--", "-1", "1"], "must be 0 to 9999999999"),
         (["{}", "twelve", "1"], "twelve"),
         (["{}", "1", "2", "--serach"], "serach"),
         ([], "missing"),
