@@ -93,8 +93,8 @@ def _program(comparison: pd.DataFrame) -> tuple[list[Row], str]:
             rows.append(Row(f"program, {SETS[row['pairs']]}", verdict, number, f"{low} to {high}"))
     worst = comparison.sort_values("same").iloc[0]
     return rows, (
-        f"The account as a program gives the network's answer on {percent(worst['same'])} of "
-        f"{worst['pairs']} or more."
+        f"The account as a program gives the network's answer on at least "
+        f"{percent(worst['same'])} of each set of pairs."
     )
 
 

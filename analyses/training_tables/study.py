@@ -25,9 +25,6 @@ from model.errors import InputError
 from model.reading import open_regular
 from model.shell import print_summary
 
-NOTABLE = 0.1
-"""Seeds below this exact match are counted, not listed."""
-
 
 def make_table(name: str, settings: Settings) -> None:
     """Train what a table needs, write it with its figure, and print it."""

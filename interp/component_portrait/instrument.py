@@ -32,6 +32,7 @@ from interp.component_portrait.portrait import (
 )
 from interp.output import save_figure, save_json, save_table
 from interp.rank_ablation import (
+    Job,
     Sizes,
     World,
     ablate,
@@ -68,8 +69,10 @@ def run(model: Adder, config: Config) -> Result:
     writes, written = _writings(world, part, v)
     forced = answer(world.setting, ablate(world.setting, part, config.kind, "live"), world.cases)
     table = tabulate_measured(measure(world.cases, forced))
-    chosen = (table["inputs"] == "uniform") & (table["mode"] == "forced")
-    by_column = table[chosen & (table["metric"] == "digit_accuracy")]
+    by_column = select(table, "digit_accuracy", mode="forced")
+    intact = select(run_job(world, world, Job("intact"), 0), "digit_accuracy", mode="forced")
+    intact = intact[["stratum", "value"]]
+    by_column = by_column.merge(intact, on="stratum", suffixes=("", "_intact"))
     return Result(
         name=f"{config.matrix} {part.label} ({config.basis})",
         weight=part.weight,
