@@ -40,6 +40,8 @@ from interp.rank_ablation import (
     build_world,
     cut,
     measure,
+    run_job,
+    select,
     tabulate_measured,
 )
 from model.adder import Adder
@@ -83,7 +85,7 @@ def run(model: Adder, config: Config) -> Result:
         written=written,
         roles=_roles(world, part, reads, key_reads),
         by_class=error_by_class(world, forced.forced.wrong[:, :N_ANSWER]),
-        by_column=by_column[["stratum", "value", "low", "high", "trials"]].reset_index(drop=True),
+        by_column=by_column[["stratum", "value", "low", "high", "trials", "value_intact"]],
     )
 
 
