@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.decode import Decoded, Network, decode, tables_of
+from model.columns import describe_difference
+from model.decode import Decodable, Decoded, decode, tables_of
 from model.decode_kernel import run_decoder, supports
+from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.layouts import WRITE_UPS, Layout
 from model.tables import Tables
 from model.task import (
-    N_ANSWER,
-    N_TARGET,
+    MAX_OPERAND,
     OFFICIAL_SEEDS,
     Pairs,
     carry_stratified_pairs,
-    describe_difference,
     official_split,
     uniform_pairs,
 )
@@ -51,12 +52,12 @@ class Evaluation:
         name: What the set is.
         sampled: Whether it is a random sample, so that an interval means something.
         n: Number of pairs.
-        errors: Pairs with at least one of the 11 digits wrong.
-        eos_errors: Pairs whose twelfth token is not <EOS>.
-        column_errors: Pairs whose digit of column 0 to 10 is wrong; one error spreads, because the
-            model goes on from its own digits.
-        first_errors: Pairs whose lowest wrong column is this one.
-        smallest_margin: Least of (true logit - best other logit) over columns 0 to 10 of all pairs.
+        errors: Pairs with at least one digit of the answer wrong.
+        eos_errors: Pairs whose last token is not the end token; 0 where the layout has none.
+        column_errors: Pairs whose digit of this column (0 = units) is wrong; one error spreads,
+            because the model goes on from its own digits.
+        first_errors: Pairs whose first wrong digit, in the order of decoding, is this column's.
+        smallest_margin: Least of (true logit - best other logit) over all digits of all pairs.
         smallest_at: The pair and column that have it.
         failures: The first failing pairs, at most MAX_KEPT.
     """
@@ -66,15 +67,15 @@ class Evaluation:
     n: int = 0
     errors: int = 0
     eos_errors: int = 0
-    column_errors: tuple[int, ...] = (0,) * N_ANSWER
-    first_errors: tuple[int, ...] = (0,) * N_ANSWER
+    column_errors: tuple[int, ...]
+    first_errors: tuple[int, ...]
     smallest_margin: float = math.inf
     smallest_at: tuple[int, int, int] | None = None
     failures: tuple[Failure, ...] = ()
 
     @property
     def exact_match(self) -> float:
-        """Share of pairs with all 11 digits right."""
+        """Share of pairs with all digits right."""
         return 1.0 - self.errors / self.n if self.n else math.nan
 
     @property
@@ -89,7 +90,7 @@ class Evaluation:
 
 
 def evaluate(
-    network: Network, chunks: Iterable[Pairs], *, name: str, sampled: bool = True
+    network: Decodable, chunks: Iterable[Pairs], *, name: str, sampled: bool = True
 ) -> Evaluation:
     """Decode every pair of `chunks` and count what is wrong.
 
@@ -100,7 +101,8 @@ def evaluate(
         sampled: Whether the pairs are a random sample.
     """
     tables = tables_of(network)
-    result = Evaluation(name=name, sampled=sampled)
+    none = (0,) * tables.layout.n_answer
+    result = Evaluation(name=name, sampled=sampled, column_errors=none, first_errors=none)
     for a, b in chunks:
         result = _add(result, tables, a, b)
     return result
@@ -109,36 +111,39 @@ def evaluate(
 def _add(result: Evaluation, tables: Tables, a: torch.Tensor, b: torch.Tensor) -> Evaluation:
     if not len(a):
         return result
-    margin = _margins(tables, a, b)
+    layout, margin = tables.layout, _margins(tables, a, b)
+    n_answer = layout.n_answer
     # Only pairs without a clear win everywhere need their tokens: a NaN or a tie is no win.
     suspects = torch.from_numpy((~(margin > 0)).any(axis=0)).nonzero()[:, 0]
     answer = decode(tables, a[suspects], b[suspects])
-    wrong = answer.wrong[:, :N_ANSWER]
+    wrong = answer.wrong[:, :n_answer]
     failed = wrong.any(dim=1).nonzero()[:, 0]
     first = wrong[failed].long().argmax(dim=1)
-    digit_margin = np.nan_to_num(margin[:N_ANSWER], nan=-np.inf)
-    column, row = divmod(int(digit_margin.argmin()), len(a))
-    least = float(digit_margin[column, row])
+    digit_margin = np.nan_to_num(margin[:n_answer], nan=-np.inf)
+    step, row = divmod(int(digit_margin.argmin()), len(a))
+    least = float(digit_margin[step, row])
     fields: dict[str, Any] = {}
     if least < result.smallest_margin:
         fields["smallest_margin"] = least
-        fields["smallest_at"] = (int(a[row]), int(b[row]), column)
+        fields["smallest_at"] = (int(a[row]), int(b[row]), layout.step(step))
     kept = failed[: MAX_KEPT - len(result.failures)].tolist()
     failures = tuple(_failure(answer, i, a[suspects[i]], b[suspects[i]]) for i in kept)
+    columns = [layout.step(column) for column in range(n_answer)]
+    first_errors = torch.bincount(first, minlength=n_answer)[columns]
     return dataclasses.replace(
         result,
         n=result.n + len(a),
         errors=result.errors + len(failed),
-        eos_errors=result.eos_errors + int(answer.wrong[:, N_TARGET - 1].sum()),
-        column_errors=_sum(result.column_errors, wrong.sum(dim=0)),
-        first_errors=_sum(result.first_errors, torch.bincount(first, minlength=N_ANSWER)),
+        eos_errors=result.eos_errors + int(answer.wrong[:, n_answer:].sum()),
+        column_errors=_sum(result.column_errors, wrong.sum(dim=0)[columns]),
+        first_errors=_sum(result.first_errors, first_errors),
         failures=result.failures + failures,
         **fields,
     )
 
 
 def _margins(tables: Tables, a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """Margins (12, n) of the greedy answers, without the cost of spelling the answers out."""
+    """Margins (steps, n) of the greedy answers, without the cost of spelling the answers out."""
     if supports(tables):
         return run_decoder(tables, a.numpy(), b.numpy())[1]
     return decode(tables, a, b).margin.T.numpy()
@@ -149,32 +154,40 @@ def _sum(counts: tuple[int, ...], more: torch.Tensor) -> tuple[int, ...]:
 
 
 def _failure(answer: Decoded, row: int, a: torch.Tensor, b: torch.Tensor) -> Failure:
-    predicted, true = int(answer.sums[row]), int(a + b)
+    predicted, true, layout = int(answer.sums[row]), int(a + b), answer.layout
     return Failure(
         a=int(a),
         b=int(b),
         predicted=predicted if predicted >= 0 else None,
         true=true,
-        parts=describe_difference(true, predicted),
-        margin=float(answer.margin[row, :N_ANSWER].min()),
+        parts=describe_difference(true, predicted, layout.n_answer, layout.base),
+        margin=float(answer.margin[row, : layout.n_answer].min()),
     )
 
 
-def uniform_chunks(n: int, seed: int) -> Iterator[Pairs]:
+def uniform_chunks(n: int, seed: int, layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
     """Draw `n` uniform pairs from one generator, CHUNK at a time."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, CHUNK):
-        yield uniform_pairs(min(CHUNK, n - start), generator)
+        yield uniform_pairs(min(CHUNK, n - start), generator, layout)
 
 
-def stratified_chunks(n: int, seed: int) -> Iterator[Pairs]:
+def stratified_chunks(n: int, seed: int, layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
     """Draw `n` pairs with evenly spread carry chains from one generator, CHUNK at a time."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, CHUNK):
-        yield carry_stratified_pairs(min(CHUNK, n - start), generator)
+        yield carry_stratified_pairs(min(CHUNK, n - start), generator, layout)
 
 
-def official_chunks() -> Iterator[Pairs]:
-    """Rebuild the ten test sets of 10,000 pairs of the write-ups' protocol, in its order."""
-    for seed in OFFICIAL_SEEDS:
-        yield official_split(seed)[1]
+def official_chunks(layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
+    """Rebuild the ten test sets of 10,000 pairs of the write-ups' protocol, in its order.
+
+    Raises:
+        InputError: The layout's operands are too short for the protocol's ten digits.
+    """
+    if layout.max_operand < MAX_OPERAND:
+        raise InputError(
+            f"the official protocol adds ten-digit numbers, and layout {layout.name} ends at "
+            f"{layout.max_operand}: use --pairs, --stratified or --hard"
+        )
+    return (official_split(seed)[1] for seed in OFFICIAL_SEEDS)

@@ -190,7 +190,7 @@ class Network:
         """Compute what the feed-forward layer adds to the stream `mid`."""
         g = self.normalise(mid, "ln2")
         post = g @ self.W_in + self.b_in
-        if self.W_gate is None:
+        if self.W_gate is None or self.b_gate is None:
             post = self.activate(post)
         else:
             post = self.activate(g @ self.W_gate + self.b_gate) * post

@@ -153,7 +153,7 @@ def column_logits(
     if tables.act != "none":
         g = normalise(resid, tables.ln2_w, tables.ln2_b)
         post = g @ tables.W_in + tables.b_in[column]
-        if tables.W_gate is None:
+        if tables.W_gate is None or tables.b_gate is None:
             post = apply_activation(post, tables.act)
         else:
             post = apply_activation(g @ tables.W_gate + tables.b_gate, tables.act) * post
