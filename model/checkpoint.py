@@ -196,6 +196,11 @@ def _read_card(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: copy it again ({error})") from error
+    if isinstance(card, dict) and "layout" in card:
+        raise InputError(
+            f"{path.parent} is an adder outside the write-ups' family: this command reads that "
+            "family only (predict, evaluate and convert read any)"
+        )
     if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
         raise InputError(f"{path} has no config: it is not the card of a checkpoint")
     return card
@@ -244,7 +249,7 @@ def _read_snapshot(folder: Path, step: str) -> Params:
 
 
 def _read_published(path: Path) -> tuple[ModelConfig, Params, dict[str, Any]]:
-    content = _unpickle(path)
+    content = read_pickled(path)
     try:
         config, params = from_published(content)
     except InputError as error:
@@ -254,8 +259,12 @@ def _read_published(path: Path) -> tuple[ModelConfig, Params, dict[str, Any]]:
     return config, params, {"config": config.to_dict(), "published": known}
 
 
-def _unpickle(path: Path) -> Any:
-    """Read a .pt file without running what it pickles, checksums first (torch skips them)."""
+def read_pickled(path: Path) -> Any:
+    """Read a .pt file without running what it pickles, checksums first (torch skips them).
+
+    Raises:
+        InputError: A damaged file, or one that would run code.
+    """
     damaged = f"{path} is truncated or no PyTorch file: copy it again"
     try:
         if zipfile.is_zipfile(path):

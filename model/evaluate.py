@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from model.checkpoint import read_checkpoint
+from model.anyone import AnyAdder, read_network
 from model.cli import console, progress_console, run_command
 from model.decode import tables_of
 from model.errors import InputError
@@ -29,7 +29,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
-from model.task import N_ANSWER, OFFICIAL_SEEDS, Pairs, hard_pairs
+from model.task import OFFICIAL_SEEDS, Pairs, hard_pairs
 
 DEFAULT_PAIRS = 100_000
 _WORTH_A_BAR = 1_000_000
@@ -50,7 +50,7 @@ def run(
     Without a choice of pairs, 100,000 uniform ones are used; several choices may be combined.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published file (.pt, .npz, .safetensors).
         official: The write-ups' protocol: ten test sets of 10,000 pairs.
         pairs: This many uniform pairs.
         hard: The named hard cases and every single-carry chain.
@@ -64,20 +64,22 @@ def run(
             raise InputError(f"--{name} is {value}: it must be {low} or more")
     if not 0 <= seed < 2**63:
         raise InputError(f"--seed is {seed}: it must be 0 to {2**63 - 1}")
-    loaded = read_checkpoint(checkpoint)
+    loaded = read_network(checkpoint)
+    layout = loaded.network.layout
     if not (official or pairs or hard or stratified):
         pairs = DEFAULT_PAIRS
     sets: list[tuple[str, bool, int, Iterable[Pairs]]] = []
     if official:
         n = 10_000 * len(OFFICIAL_SEEDS)
-        sets.append(("official", True, n, official_chunks()))
+        sets.append(("official", True, n, official_chunks(layout)))
     if pairs:
-        sets.append((f"uniform {seed}", True, pairs, uniform_chunks(pairs, seed)))
+        sets.append((f"uniform {seed}", True, pairs, uniform_chunks(pairs, seed, layout)))
     if stratified:
-        chunks = stratified_chunks(stratified, seed)
+        chunks = stratified_chunks(stratified, seed, layout)
         sets.append((f"stratified {seed}", True, stratified, chunks))
     if hard:
-        sets.append(("hard", False, len(hard_pairs()[0]), [hard_pairs()]))
+        chosen = hard_pairs(layout)
+        sets.append(("hard", False, len(chosen[0]), [chosen]))
 
     total = sum(n for _, _, n, _ in sets)
     results = []
@@ -90,7 +92,7 @@ def run(
         transient=True,
         disable=total < _WORTH_A_BAR,
     ) as progress:
-        tables = tables_of(loaded.model)
+        tables = tables_of(loaded.network)
         for name, sampled, n, chunks in sets:
             task = progress.add_task(name, total=n)
 
@@ -103,36 +105,43 @@ def run(
     if json:
         document = {
             "checkpoint": loaded.name,
-            "n_params": loaded.model.config.n_params,
+            "n_params": loaded.n_params,
             "sets": [result.to_dict() for result in results],
         }
         print(json_format.dumps(document, indent=2))
         return
-    _print_results(loaded.name, results)
+    _print_results(loaded, results)
     for result in results:
         _print_failures(result, show)
 
 
-def _print_results(name: str, results: Sequence[Evaluation]) -> None:
-    table = _table(f"{name}: greedy decoding, exact match of 11 digits in %, and EOS errors")
-    for heading in ("pairs", "number", "errors", "exact", "95 % interval", "EOS"):
+def _print_results(loaded: AnyAdder, results: Sequence[Evaluation]) -> None:
+    layout = loaded.network.layout
+    n_params = f", {loaded.n_params} parameters" if loaded.n_params else ""
+    title = (
+        f"{loaded.name}{n_params}: greedy decoding, exact match of {layout.n_answer} digits in %"
+    )
+    with_end = layout.end is not None
+    headings = ["pairs", "number", "errors", "exact", "95 % interval", *(["EOS"] * with_end)]
+    table = _table(title + (", and EOS errors" if with_end else ""))
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "pairs" else "right", no_wrap=True)
     columns = _table("errors by column: pairs first wrong there / wrong there")
-    for heading in ("pairs", *map(str, range(N_ANSWER))):
+    for heading in ("pairs", *map(str, range(layout.n_answer))):
         columns.add_column(heading, justify="left" if heading == "pairs" else "right")
     margins = _table("smallest margin (true logit less the best other one)")
     for heading in ("pairs", "margin", "a", "b", "column"):
         margins.add_column(heading, justify="left" if heading == "pairs" else "right")
     for result in results:
         bounds = result.interval
-        table.add_row(
+        cells = [
             result.name,
             f"{result.n:,}",
             f"{result.errors:,}",
             f"{100 * result.exact_match:.6f}",
             f"{100 * bounds[0]:.6f} to {100 * bounds[1]:.6f}" if bounds else "no sample",
-            f"{result.eos_errors:,}",
-        )
+        ]
+        table.add_row(*cells, *([f"{result.eos_errors:,}"] if with_end else []))
         cells = zip(result.first_errors, result.column_errors, strict=True)
         columns.add_row(result.name, *(f"{one}/{all_}" if all_ else "0" for one, all_ in cells))
         if result.smallest_at:

@@ -11,6 +11,7 @@ and how an answer is read back. Networks of different authors differ in little e
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -59,7 +60,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Check every field, and fill in the tokens' names."""
-        _check(self)
+        _check(vars(self))
         if not self.token_names:
             object.__setattr__(self, "token_names", _default_names(self))
 
@@ -208,7 +209,9 @@ class Layout:
         for name, value in lists.items():
             if not isinstance(value, list | tuple):
                 raise InputError(f"layout {name} is {value!r}: it must be a list")
-        return cls(**{**fields, **{name: tuple(value) for name, value in lists.items()}})
+        given = {**fields, **{name: tuple(value) for name, value in lists.items()}}
+        _check({name: field.default for name, field in known.items()} | given)
+        return cls(**given)
 
     def _operand(self, name: str, column: int) -> int:
         before = self.prompt[: self.prompt.index(name)]
@@ -230,37 +233,38 @@ def _default_names(layout: Layout) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check(layout: Layout) -> None:
+def _check(fields: Mapping[str, Any]) -> None:
     bounds = {"width": (1, MAX_WIDTH), "base": (2, MAX_BASE), "vocab_size": (2, MAX_VOCAB)}
     for name, (low, high) in {**bounds, "first_digit": (0, MAX_VOCAB)}.items():
-        value = getattr(layout, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InputError(
-                f"layout {name} is {value!r}: it must be a whole number {low} to {high}"
-            )
-    if not isinstance(layout.name, str) or not 0 < len(layout.name) <= 80:
+        if not _is_whole(fields[name]) or not low <= fields[name] <= high:
+            raise InputError(f"layout {name} is {fields[name]!r}: it must be {low} to {high}")
+    if not isinstance(fields["name"], str) or not 0 < len(fields["name"]) <= 80:
         raise InputError("layout name must be a text of 1 to 80 characters")
-    if layout.capacity > MAX_CAPACITY:
+    if fields["base"] ** fields["width"] > MAX_CAPACITY:
         raise InputError(f"layout base ** width is over {MAX_CAPACITY}: give fewer digits")
-    if layout.first_digit + layout.base > layout.vocab_size:
+    vocab_size = fields["vocab_size"]
+    if fields["first_digit"] + fields["base"] > vocab_size:
         raise InputError("layout vocab_size leaves no room for the digits: raise it")
     for name in ("operands", "answer"):
-        if getattr(layout, name) not in get_args(Order):
-            value, choices = getattr(layout, name), " or ".join(map(repr, get_args(Order)))
-            raise InputError(f"layout {name} is {value!r}: it must be {choices}")
-    letters = [item for item in layout.prompt if isinstance(item, str)]
-    if sorted(letters) != ["a", "b"]:
+        if fields[name] not in get_args(Order):
+            choices = " or ".join(map(repr, get_args(Order)))
+            raise InputError(f"layout {name} is {fields[name]!r}: it must be {choices}")
+    prompt = fields["prompt"]
+    if sorted(item for item in prompt if isinstance(item, str)) != ["a", "b"]:
         raise InputError('layout prompt must name "a" and "b" once each, beside whole numbers')
-    if len(layout.prompt) > MAX_SEPARATORS + 2:
+    if len(prompt) > MAX_SEPARATORS + 2:
         raise InputError(f"layout prompt has over {MAX_SEPARATORS} separators")
-    tokens = [item for item in layout.prompt if not isinstance(item, str)]
-    for token in [*tokens, *([] if layout.end is None else [layout.end])]:
-        right = isinstance(token, int) and not isinstance(token, bool)
-        if not right or not 0 <= token < layout.vocab_size:
-            raise InputError(f"layout token {token!r} is not one of 0 to {layout.vocab_size - 1}")
-    names = layout.token_names
-    if names and (len(names) != layout.vocab_size or not all(isinstance(x, str) for x in names)):
-        raise InputError(f"layout token_names must be {layout.vocab_size} texts, or none")
+    separators = [item for item in prompt if not isinstance(item, str)]
+    for token in [*separators, *([] if fields["end"] is None else [fields["end"]])]:
+        if not _is_whole(token) or not 0 <= token < vocab_size:
+            raise InputError(f"layout token {token!r} is not one of 0 to {vocab_size - 1}")
+    names = fields["token_names"]
+    if names and (len(names) != vocab_size or not all(isinstance(x, str) for x in names)):
+        raise InputError(f"layout token_names must be {vocab_size} texts, or none")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 _DIGITS = tuple("0123456789")

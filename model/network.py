@@ -18,6 +18,7 @@ weights' type. `model.tables` folds everything before the softmax into tables.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -33,6 +34,8 @@ from model.layouts import Layout
 NormKind = Literal["rms", "layer", "none"]
 Activation = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
 NORMS = ("ln1", "ln2", "ln_final")
+OPTIONS = ("norm", "eps", "qk_eps", "act", "attn_scale", "rotary")
+"""Fields of a network that are neither weights nor its task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +98,25 @@ class Network:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        _check_options(self)
-        _check_shapes(self)
+        options = {name: getattr(self, name) for name in OPTIONS}
+        check_parts(self.layout, options, self.tensors())
+
+    @classmethod
+    def build(
+        cls, layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> "Network":
+        """Put a network together from what a file holds.
+
+        Args:
+            layout: The task.
+            options: Everything in `OPTIONS`.
+            tensors: Weights by name.
+
+        Raises:
+            InputError: A part is missing, unknown, or does not fit.
+        """
+        check_parts(layout, options, tensors)
+        return cls(layout=layout, **options, **tensors)
 
     @property
     def n_heads(self) -> int:
@@ -135,12 +155,6 @@ class Network:
         """Return the weights by name, those that are there."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def options(self) -> dict[str, Any]:
-        """Return what is neither weights nor layout, as plain values for JSON."""
-        names = ("norm", "eps", "qk_eps", "act", "attn_scale")
-        rotary = None if self.rotary is None else dataclasses.asdict(self.rotary)
-        return {**{name: getattr(self, name) for name in names}, "rotary": rotary}
 
     def stream(self) -> Float[Tensor, "pos vocab d"]:
         """Tabulate the residual stream before the layer."""
@@ -290,21 +304,40 @@ def no_biases(
     }
 
 
-def _check_options(network: Network) -> None:
+def check_parts(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Check that options and weights make a network for the task.
+
+    Raises:
+        InputError: A part is missing, unknown, or does not fit; the message names it.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Network)}
+    weights = [name for name in fields if name not in (*OPTIONS, "layout")]
+    for name in tensors:
+        if name not in weights:
+            raise InputError(f"tensor {name} is not one of a network")
+    for name in weights:
+        if name not in tensors and fields[name].default is dataclasses.MISSING:
+            raise InputError(f"tensor {name} is missing")
+    _check_shapes(layout, tensors)
+    _check_options(options, tensors)
+
+
+def _check_options(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     for name, choices in (("norm", get_args(NormKind)), ("act", get_args(Activation))):
-        value = getattr(network, name)
-        if value not in choices:
-            raise InputError(f"{name} is {value!r}: it must be one of {', '.join(choices)}")
-    for name, low in (("eps", 0.0), ("qk_eps", 0.0)):
-        value = getattr(network, name)
-        if not _is_number(value) or not value >= low:
-            raise InputError(f"{name} is {value!r}: it must be a number of at least {low:g}")
-    if not _is_number(network.attn_scale) or network.attn_scale == 0:
-        raise InputError(f"attn_scale is {network.attn_scale!r}: it must be a number but 0")
-    rotary = network.rotary
+        if options[name] not in choices:
+            found, known = options[name], ", ".join(choices)
+            raise InputError(f"{name} is {found!r}: it must be one of {known}")
+    for name in ("eps", "qk_eps"):
+        if not _is_number(options[name]) or options[name] < 0:
+            raise InputError(f"{name} is {options[name]!r}: it must be a number of at least 0")
+    if not _is_number(options["attn_scale"]) or options["attn_scale"] == 0:
+        raise InputError(f"attn_scale is {options['attn_scale']!r}: it must be a number but 0")
+    ff = tensors["W_in"].shape[1]
+    if (options["act"] == "none") != (ff == 0):
+        raise InputError(f'act is {options["act"]!r} with {ff} units: "none" means no units')
+    rotary, width = options["rotary"], tensors["W_Q"].shape[-1]
     if rotary is None:
         return
-    width = network.W_Q.shape[-1]
     if not _is_number(rotary.theta) or rotary.theta <= 0:
         raise InputError(f"rotary theta is {rotary.theta!r}: it must be a positive number")
     if rotary.dim % 2 or not 0 < rotary.dim <= width:
@@ -316,16 +349,15 @@ def _is_number(value: Any) -> bool:
     return right and math.isfinite(value)
 
 
-def _check_shapes(network: Network) -> None:
-    for name, value in network.tensors().items():
-        if name in ("W_Q", "W_K", "W_V", "W_O", "W_X") and value.ndim != 3:
-            raise InputError(f"{name} has shape {tuple(value.shape)}: it needs three axes")
-        if name in ("W_E", "W_pos", "W_in") and value.ndim != 2:
-            raise InputError(f"{name} has shape {tuple(value.shape)}: it needs two axes")
-    vocab, d = network.layout.vocab_size, network.W_E.shape[1]
-    heads, _, qk = network.W_Q.shape
-    kv, _, v = network.W_V.shape
-    pos, ff = network.W_pos.shape[0], network.W_in.shape[1]
+def _check_shapes(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
+    axes = {"W_E": 2, "W_pos": 2, "W_in": 2, "W_Q": 3, "W_V": 3}
+    for name, n in axes.items():
+        if tensors[name].ndim != n:
+            raise InputError(f"{name} has shape {tuple(tensors[name].shape)}: it needs {n} axes")
+    vocab, d = layout.vocab_size, tensors["W_E"].shape[1]
+    heads, _, qk = tensors["W_Q"].shape
+    kv, _, v = tensors["W_V"].shape
+    pos, ff = tensors["W_pos"].shape[0], tensors["W_in"].shape[1]
     shapes = {
         "W_E": (vocab, d),
         "W_pos": (pos, d),
@@ -350,20 +382,17 @@ def _check_shapes(network: Network) -> None:
         "b_U": (vocab,),
         **{f"{name}_{part}": (d,) for name in NORMS for part in ("w", "b")},
     }
-    for name, value in network.tensors().items():
+    for name, value in tensors.items():
         if tuple(value.shape) != shapes[name]:
             raise InputError(f"{name} has shape {tuple(value.shape)}, not {shapes[name]}")
-        if value.dtype != network.W_E.dtype or not value.is_floating_point():
-            raise InputError(f"{name} is {value.dtype}: all weights must be floats of one type")
-    if kv == 0 or heads % kv:
+        if value.dtype != tensors["W_E"].dtype or value.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"{name} is {value.dtype}: weights are float32 or float64, all alike")
+    if 0 in (d, qk, v, kv) or heads % kv:
         raise InputError(f"{heads} heads of queries cannot share {kv} heads of keys and values")
-    if pos < network.layout.n_input:
+    if pos < layout.n_input:
         raise InputError(
-            f"the network knows {pos} positions, and layout {network.layout.name} needs "
-            f"{network.layout.n_input}"
+            f"the network knows {pos} positions, and layout {layout.name} needs {layout.n_input}"
         )
     for left, right in (("W_gate", "b_gate"), ("q_norm_w", "k_norm_w")):
-        if (getattr(network, left) is None) != (getattr(network, right) is None):
+        if (left in tensors) != (right in tensors):
             raise InputError(f"{left} and {right} go together: give both or neither")
-    if (network.act == "none") != (ff == 0):
-        raise InputError(f'act is {network.act!r} with {ff} units: "none" means no units')
