@@ -8,6 +8,7 @@ Modules are imported only when their command is called, so that help comes at on
 """
 
 import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -16,34 +17,52 @@ from typing import Any
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("model.predict", "one sum, as a model answers it"),
     "evaluate": ("model.evaluate", "errors and margins on sets of pairs"),
-    "train": ("train.__main__", "train one model from a seed"),
+    "train": ("train", "train one model from a seed"),
     "sweep": ("train.sweep", "many seeds of one recipe"),
     "finetune": ("train.finetune", "fine-tune in rounds, each from the best of the last"),
     "ship": ("train.ship", "make a finished run a shipped checkpoint"),
     "probe": ("interp.carry_probe", "where the carry is, and whether the model uses it"),
     "ablate": ("interp.rank_ablation", "what each rank component does"),
-    "portrait": ("interp.component_portrait", "what one component reads, writes and is needed for"),
+    "portrait": (
+        "interp.component_portrait",
+        "what one component reads, writes and is needed for",
+    ),
     "truncate": ("interp.truncation", "lower ranks reached by truncation"),
     "gauge": ("interp.gauge", "changes of gauge, and a checkpoint in balanced gauge"),
-    "effective-params": ("interp.effective_params", "rank of the Jacobian beside the count"),
+    "effective-params": (
+        "interp.effective_params",
+        "rank of the Jacobian beside the count",
+    ),
     "diff": ("interp.failure_diff", "one sum against its controls, column by column"),
     "certify": ("interp.certify", "right pairs out of all 10^20, proved"),
     "check": ("interp.check_certificate", "re-verify a certificate from the files alone"),
-    "trajectory": ("interp.certify_trajectory", "certified error along a training trajectory"),
+    "trajectory": (
+        "interp.certify_trajectory",
+        "certified error along a training trajectory",
+    ),
     "certified": ("analyses.certified", "certificates beside the checkpoints"),
-    "claims": ("analyses.claims.__main__", "the write-ups' statements, checked"),
-    "compression": ("analyses.compression", "ranks that cannot be trained, reached and fine-tuned"),
+    "claims": ("analyses.claims", "the write-ups' statements, checked"),
+    "compression": (
+        "analyses.compression",
+        "ranks that cannot be trained, reached and fine-tuned",
+    ),
     "training-tables": (
         "analyses.training_tables",
         "the write-ups' training tables, trained again",
     ),
-    "smallest": ("analyses.smallest", "how small a network can be and still be always right"),
+    "smallest": (
+        "analyses.smallest",
+        "how small a network can be and still be always right",
+    ),
     "repair": ("analyses.repair", "certify, train on what fails, certify again"),
-    "algorithm": ("analyses.algorithm", "rival executable hypotheses, and the winner as a program"),
-    "dynamics": ("analyses.dynamics.__main__", "what comes first along a training run"),
+    "algorithm": (
+        "analyses.algorithm",
+        "rival executable hypotheses, and the winner as a program",
+    ),
+    "dynamics": ("analyses.dynamics", "what comes first along a training run"),
     "curves": ("analyses.curves", "training curves of runs, kept small"),
     "figures": ("analyses.figures", "the gallery: every figure with its data and caption"),
-    "report": ("analyses.report.__main__", "everything about a checkpoint on one page"),
+    "report": ("analyses.report", "everything about a checkpoint on one page"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }
 """Name of each subcommand: its module, whose main(argv) is called, and what it is for."""
@@ -66,7 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return importlib.import_module(COMMANDS[name][0]).main(rest)
+    return importlib.import_module(entry(COMMANDS[name][0])).main(rest)
+
+
+def entry(module: str) -> str:
+    """Give the module whose main() is what `python -m module` runs."""
+    spec = importlib.util.find_spec(module)
+    package = spec is not None and spec.submodule_search_locations is not None
+    return f"{module}.__main__" if package else module
 
 
 def write_help() -> str:
@@ -75,7 +101,7 @@ def write_help() -> str:
     lines = ["usage: carrylens COMMAND [ARGUMENTS]", ""]
     lines.append(f"  {LIST:<{width}}shipped checkpoints: parameters, errors, certificate")
     for name, (module, purpose) in COMMANDS.items():
-        lines.append(f"  {name:<{width}}{purpose} (python -m {module.removesuffix('.__main__')})")
+        lines.append(f"  {name:<{width}}{purpose} (python -m {module})")
     return "\n".join([*lines, "", "Each command explains itself: carrylens COMMAND --help"])
 
 
@@ -89,7 +115,7 @@ def list_checkpoints(argv: Sequence[str] = ()) -> int:
     from rich.table import Table
 
     from model.checkpoint import CARD, SHIPPED, shipped
-    from model.cli import console
+    from model.shell import console
 
     table = Table(title="shipped checkpoints", title_justify="left")
     for head in ("name", "parameters", "wrong, uniform", "wrong, carry chains"):

@@ -14,10 +14,15 @@ import sys
 import numpy as np
 import torch
 
-from interp.certificate import CertifyConfig, certify
-from interp.certify_atlas import sample_pairs
-from interp.certify_count import build_automaton, count_avoiding
-from interp.certify_verdicts import UNDECIDED, WRONG
+from interp.certify import (
+    UNDECIDED,
+    WRONG,
+    CertifyConfig,
+    build_automaton,
+    certify,
+    count_avoiding,
+    sample_pairs,
+)
 from model.checkpoint import load
 from model.decode import count_errors, decode, decode_exactly
 from model.intervals import clopper_pearson

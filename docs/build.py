@@ -16,8 +16,7 @@ from markupsafe import Markup
 from pdoc.doc import Module
 from pdoc.render_helpers import to_html
 
-from model.atomic import write_atomic
-from model.cli import console, run_command
+from model.shell import console, run_command, write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -15,7 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from model.atomic import write_atomic
+from model.shell import write_atomic
 
 FORMATS = ("png", "svg", "pdf")
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9

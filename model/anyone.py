@@ -15,8 +15,7 @@ from model.checkpoint import CARD, read_checkpoint, shipped
 from model.dense import dense
 from model.errors import InputError
 from model.network import Network
-from model.readers.files import SUFFIXES, open_file
-from model.readers.foreign import is_write_ups, read_foreign
+from model.readers import SUFFIXES, is_write_ups, open_file, read_foreign
 from model.stored import is_stored, read_stored
 
 

@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.config import ModelConfig
 from model.errors import InputError
 from model.factored import Params
 from model.published import from_published
+from model.shell import write_atomic
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 WEIGHTS, CARD, TRAJECTORY = "model.safetensors", "model.json", "trajectory.safetensors"

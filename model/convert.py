@@ -14,8 +14,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from model.anyone import read_network
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command
 from model.stored import save_network
 
 

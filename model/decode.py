@@ -7,10 +7,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from model.adder import Adder
-from model.decode_kernel import run_decoder, supports
+from model.decode_kernel import run_decoder
 from model.dense import Dense, dense
 from model.layouts import WRITE_UPS, Layout
 from model.network import Network
+from model.packing import supports
 from model.tables import Tables, column_logits, tabulate
 
 Decodable = Adder | Dense | Network | Tables

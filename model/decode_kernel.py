@@ -1,18 +1,13 @@
 """The fused decoder: all answer tokens of 16 sums at a time, from tables, in float32."""
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from llvmlite import ir
 
-from model.kernel import Kernel, compile_kernel
-from model.lane_code import Code
-from model.lanes import F32, I32, I64, INTS, LANES, Lane, Memory
-from model.layouts import Layout
-from model.network import Activation, NormKind
+from model.lanes import F32, I32, I64, INTS, LANES, Code, Kernel, Lane, Memory, compile_kernel
+from model.packing import Packing, Shape, round_up, shape_of
 from model.tables import Tables
 
 GELU_SLOPE, GELU_CUBIC = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
@@ -32,80 +27,14 @@ ARGUMENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the code of a decoder depends on; everything else is in its tables."""
-
-    layout: Layout
-    d: int
-    d_ff: int
-    n_heads: int
-    qk: int
-    norm: NormKind
-    eps: float
-    act: Activation
-    gated: bool
-
-    @property
-    def stride(self) -> int:
-        """Room of a table's row of all tokens."""
-        return _rounded(self.layout.vocab_size)
-
-    @property
-    def low_digits(self) -> int:
-        """Digits in the lower of an operand's two limbs."""
-        return -(-self.layout.width // 2)
-
-    @property
-    def limb(self) -> int:
-        """What the higher limb counts."""
-        return self.layout.base**self.low_digits
-
-
-def shape_of(tables: Tables) -> Shape:
-    """Read the shape off the tables."""
-    d, d_ff = tables.W_in.shape
-    return Shape(
-        layout=tables.layout,
-        d=d,
-        d_ff=d_ff,
-        n_heads=tables.n_heads,
-        qk=tables.q.shape[-1] // tables.n_heads,
-        norm=tables.norm,
-        eps=tables.eps,
-        act=tables.act,
-        gated=tables.W_gate is not None,
-    )
-
-
 class DecodeWriter:
     """Writes the decoder for one shape."""
 
     def __init__(self, shape: Shape) -> None:
-        """Lay out the packed tables and scratch memory."""
-        self.shape, self.layout = shape, shape.layout
+        """Lay out scratch memory."""
+        self.shape, self.layout, self.packing = shape, shape.layout, Packing(shape)
+        self.widths = self.packing.widths
         n_target, n_input = self.layout.n_target, self.layout.n_input
-        d, d_ff, vocab = shape.d, shape.d_ff, self.layout.vocab_size
-        self.widths = {"x": d, "q": shape.n_heads * shape.qk, "k": shape.n_heads * shape.qk}
-        self.widths["ov"] = shape.n_heads * d
-        rows = {"x": n_target, "q": n_target, "k": n_input, "ov": n_input}
-        sizes = {
-            **{name: rows[name] * width * shape.stride for name, width in self.widths.items()},
-            "attn_bias": n_target * d,
-            "W_in": d * d_ff,
-            "b_in": n_target * d_ff,
-            "W_gate": d * d_ff * shape.gated,
-            "b_gate": d_ff * shape.gated,
-            "W_out": d_ff * d,
-            "b_out": n_target * d,
-            "W_U": vocab * d,
-            "b_U": vocab,
-        }
-        self.at: dict[str, int] = {}
-        self.size = 0
-        for name, size in sizes.items():
-            self.at[name] = self.size
-            self.size += _rounded(size)
         self.tokens_at = 0
         self.truth_at = n_input * LANES
         self.k_at = self.truth_at + n_target * LANES
@@ -113,43 +42,9 @@ class DecodeWriter:
         self.score_at = self.ov_at + n_input * self.widths["ov"] * LANES
         self.scratch_size = self.score_at + n_input * shape.n_heads * LANES
 
-    def pack(self, tables: Tables) -> np.ndarray:
-        """Put tables into the kernel's order, norms' gains folded into what reads them."""
-        packed = np.zeros(self.size, np.float32)
-        shape, W_in, W_U = self.shape, tables.W_in.double(), tables.W_U.double()
-        normed = shape.norm != "none"
-
-        def put(name: str, value: torch.Tensor) -> None:
-            flat = value.float().contiguous().numpy().ravel()
-            packed[self.at[name] : self.at[name] + flat.size] = flat
-
-        def read(gain: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-            return gain.double()[:, None] * matrix if normed else matrix
-
-        def shift(bias: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-            return bias.double() @ matrix if normed else matrix.new_zeros(matrix.shape[1])
-
-        for name in self.widths:
-            by_token = getattr(tables, name).transpose(1, 2)
-            padding = (0, shape.stride - self.layout.vocab_size)
-            put(name, torch.nn.functional.pad(by_token, padding))
-        put("attn_bias", tables.attn_bias)
-        put("W_in", read(tables.ln2_w, W_in))
-        put("b_in", tables.b_in.double() + shift(tables.ln2_b, W_in))
-        if tables.W_gate is not None and tables.b_gate is not None:
-            W_gate = tables.W_gate.double()
-            put("W_gate", read(tables.ln2_w, W_gate))
-            put("b_gate", tables.b_gate.double() + shift(tables.ln2_b, W_gate))
-        put("W_out", tables.W_out)
-        put("b_out", tables.b_out)
-        put("W_U", read(tables.ln_final_w, W_U).T)
-        b_U = shift(tables.ln_final_b, W_U)
-        put("b_U", b_U if tables.b_U is None else b_U + tables.b_U.double())
-        return packed
-
     def table(self, name: str) -> Memory:
         """Name a packed table."""
-        return self.code.memory("tables_ptr").at(self.at[name])
+        return self.code.memory("tables_ptr").at(self.packing.at[name])
 
     def write(self, code: Code) -> None:
         """Write the loop over groups of 16 pairs."""
@@ -373,10 +268,6 @@ class DecodeWriter:
         return answer.get(), true_logit.get() - best_other.get()
 
 
-def _rounded(size: int) -> int:
-    return -(-size // LANES) * LANES
-
-
 @cache
 def _compiled(shape: Shape) -> tuple[DecodeWriter, Kernel]:
     writer = DecodeWriter(shape)
@@ -401,7 +292,7 @@ def run_decoder(
     n_target = tables.layout.n_target
     writer, kernel = _compiled(shape)
     n = len(a)
-    n_padded = _rounded(n)
+    n_padded = round_up(n)
     limbs = np.zeros((4, n_padded), np.int32)
     for row, operand in ((0, a), (2, b)):
         limbs[row, :n], limbs[row + 1, :n] = np.divmod(operand, shape.limb)
@@ -414,17 +305,5 @@ def run_decoder(
     use_prefix = int(prefix is not None)
     if prefix is None:
         fed = tokens
-    kernel(writer.pack(tables), limbs, fed, tokens, margin, scratch, n_padded, use_prefix)
+    kernel(writer.packing.pack(tables), limbs, fed, tokens, margin, scratch, n_padded, use_prefix)
     return tokens[:, :n], margin[:, :n]
-
-
-def supports(tables: Tables) -> bool:
-    """Tell whether the kernel can be built in a few seconds.
-
-    The stream is at most 16 wide, the feed-forward layer 64, all heads together 64, and there are
-    at most 256 tokens.
-    """
-    shape, layout = shape_of(tables), tables.layout
-    narrow = shape.d <= 16 and shape.d_ff <= 64 and layout.vocab_size <= 256
-    heads = shape.n_heads * max(shape.d, shape.qk) <= 64
-    return narrow and heads and shape.limb < 2**31

@@ -19,7 +19,6 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from model.anyone import AnyAdder, read_network
-from model.cli import console, progress_console, run_command
 from model.decode import tables_of
 from model.errors import InputError
 from model.evaluation import (
@@ -29,6 +28,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.shell import console, progress_console, run_command
 from model.task import OFFICIAL_SEEDS, Pairs, hard_pairs
 
 DEFAULT_PAIRS = 100_000

@@ -11,10 +11,11 @@ import torch
 
 from model.columns import describe_difference
 from model.decode import Decodable, Decoded, decode, tables_of
-from model.decode_kernel import run_decoder, supports
+from model.decode_kernel import run_decoder
 from model.errors import InputError
 from model.intervals import clopper_pearson
 from model.layouts import WRITE_UPS, Layout
+from model.packing import supports
 from model.tables import Tables
 from model.task import (
     MAX_OPERAND,

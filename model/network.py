@@ -116,7 +116,8 @@ class Network:
             InputError: A part is missing, unknown, or does not fit.
         """
         check_parts(layout, options, tensors)
-        return cls(layout=layout, **options, **tensors)
+        parts: dict[str, Any] = {**options, **tensors}
+        return cls(layout=layout, **parts)
 
     @property
     def n_heads(self) -> int:

@@ -8,9 +8,9 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from model.anyone import read_network
-from model.cli import console, run_command
 from model.columns import carries, describe_difference, digits
 from model.decode import decode
+from model.shell import console, run_command
 
 
 def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int]) -> None:

@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from model.atomic import write_atomic
 from model.checkpoint import CARD, WEIGHTS, versions
 from model.errors import InputError
 from model.layouts import Layout
 from model.network import OPTIONS, Network, Rotary
+from model.shell import write_atomic
 
 CARD_LIMIT, WEIGHTS_LIMIT = 2**20, 2**26
 

@@ -19,8 +19,7 @@ from traitlets import default
 from traitlets.config import Config
 from tyro.conf import Positional
 
-from model.atomic import write_atomic
-from model.cli import run_command
+from model.shell import run_command, write_atomic
 
 TOUR = Path(__file__).resolve().parent / "tour.ipynb"
 TIMEOUT = 600

@@ -1,66 +1,25 @@
-"""The README's tree against the disk; `python tests/test_readme.py` rewrites the tree by hand."""
+"""The README and the pages of docs/: short, true links, every command within two steps."""
 
-import ast
 import re
 from pathlib import Path
 
+import pytest
+
+from analyses.commands import COMMANDS
+from tests.test_layers import MODULES, ROOMS
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PACKAGES = ("model", "train", "interp", "analyses", "benchmarks")
-OTHERS = {
-    "checkpoints/": "shipped models: weights, configuration, model card, log, snapshots",
-    "docs/": "what needs more room than a docstring, and the builder of the API reference",
-    "notebooks/": 'a tour in fifteen cells, from load("262p") to a patched carry',
-    "tests/": "mirror the packages; every instrument has positive and negative controls",
-    "Makefile": "make demo, make test, make check, make docs, make notebook",
-    "pyproject.toml": "dependencies, and the settings of ruff, pyright and pytest",
-    "CONTRIBUTING.md": "how to change this, on one screen",
-    ".ci/run": "everything from scratch in a fresh environment",
-}
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONGEST = 9 * 1024
 
 
-def phrase(path: Path) -> str:
-    """First line of a module's docstring."""
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.partition("\n")[0].rstrip(".")
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
 
 
-def expected_tree() -> str:
-    """One line a file: its path, and the phrase that its docstring begins with."""
-    lines = []
-    for package in PACKAGES:
-        folder = ROOT / package
-        modules = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
-        if not modules:
-            continue
-        start = folder / "__init__.py"
-        lines.append(f"{package + '/':<28}{phrase(start) if start.exists() else ''}".rstrip())
-        lines += [f"  {path.relative_to(folder)!s:<26}{phrase(path)}" for path in modules]
-    lines += [f"{name:<28}{text}" for name, text in OTHERS.items()]
-    return "\n".join(lines) + "\n"
-
-
-def parts() -> tuple[str, str, str]:
-    """The README before, in and after the tree."""
-    before, heading, after = README.read_text(encoding="utf-8").partition("## What is where")
-    opening, fence, rest = after.partition("```\n")
-    tree, closing, end = rest.partition("```")
-    return before + heading + opening + fence, tree, closing + end
-
-
-def test_tree_says_what_is_on_the_disk() -> None:
-    listed, expected = parts()[1].splitlines(), expected_tree().splitlines()
-    missing = [line for line in expected if line not in listed]
-    stale = [line for line in listed if line not in expected]
-    assert not missing + stale, "run: python tests/test_readme.py"
-    assert listed == expected
-
-
-def test_every_entry_exists_and_has_a_phrase() -> None:
-    for name in OTHERS:
-        assert (ROOT / name).exists(), name
-    for line in parts()[1].splitlines():
-        assert len(line.split(maxsplit=1)) == 2, f"no phrase: {line}"
+def test_the_readme_is_short() -> None:
+    assert len(README.read_bytes()) <= LONGEST
 
 
 def test_first_screen_has_the_figure_and_the_two_commands() -> None:
@@ -70,17 +29,28 @@ def test_first_screen_has_the_figure_and_the_two_commands() -> None:
     assert "make test" in first_screen
 
 
-def test_every_relative_link_exists() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_exists(page: Path) -> None:
+    assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-def main() -> None:
-    """Put the tree of the disk into the README."""
-    before, _, after = parts()
-    README.write_text(before + expected_tree() + after, encoding="utf-8")
+def test_a_stranger_finds_every_command() -> None:
+    steps = [README, *(ROOT / link for link in links(README) if link.endswith(".md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in steps)
+    runnable = {name.removesuffix(".__main__") for name in MODULES if name.endswith(".__main__")}
+    runnable |= {module.removesuffix(".__main__") for module, _ in COMMANDS.values()}
+    assert [name for name in sorted(runnable) if f"python -m {name} " not in text] == []
 
 
-if __name__ == "__main__":
-    main()
+def test_every_command_that_is_named_exists() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"python -m ((?:model|train|interp|analyses)[a-z_.]*) ", text))
+        assert named <= set(MODULES), page.name
+
+
+def test_the_layout_names_every_room() -> None:
+    text = (ROOT / "docs/layout.md").read_text(encoding="utf-8")
+    assert [room for room in sorted(ROOMS) if f"`{room}`" not in text] == []
+    named = set(re.findall(r"`((?:model|train|interp|analyses)\.\w+)`", text))
+    assert named <= set(MODULES)

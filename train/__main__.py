@@ -16,10 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from model.cli import console, progress_console, run_command
 from model.config import ModelConfig, Norm, TieQKV
 from model.config import preset as look_up_preset
 from model.errors import InputError
+from model.shell import console, progress_console, run_command
 from train.config import PUBLISHED, TrainConfig
 from train.engine import fused_supports
 from train.run import RunResult, train_run

@@ -16,19 +16,11 @@ from model.adder import forward
 from model.config import ModelConfig, param_shapes
 from model.errors import InputError
 from model.factored import Params, init_params
-from model.kernel import Kernel
-from model.lanes import LANES
+from model.lanes import LANES, Kernel
 from model.task import N_INPUT, N_PROMPT, encode
 from train.batches import draw_batch
 from train.config import ADAM_EPS, BETA_1, BETA_2, TrainConfig
-from train.fused_memory import padded
-from train.fused_step import (
-    CLIP,
-    N_CONSTANTS,
-    PROPAGATE,
-    WEIGHT_DECAY,
-    StepWriter,
-)
+from train.fused import CLIP, N_CONSTANTS, PROPAGATE, WEIGHT_DECAY, StepWriter, padded
 from train.schedule import LR, SHARE_UNIT, schedule
 
 MAX_WIDTH, MAX_UNITS = 16, 64
@@ -144,7 +136,7 @@ def _aligned(n: int, dtype: type = np.float32) -> np.ndarray:
 
 
 class FusedEngine:
-    """One compiled kernel for whole steps; see `train.fused_step`."""
+    """One compiled kernel for whole steps; see `train.fused.step`."""
 
     name = "fused"
 

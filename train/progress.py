@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
+from model.shell import write_atomic
 from train.engine import State, fresh_state, state_from
 from train.spec import RunSpec
 

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from model.adder import Adder
-from model.atomic import write_atomic
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
+from model.shell import write_atomic
 from train.cases import read_cases
 from train.engine import make_engine, unflatten
 from train.progress import Boundaries, Progress, begin, place_boundaries, resume, save_progress

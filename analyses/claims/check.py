@@ -22,11 +22,10 @@ from analyses.claims import paper, training, weights
 from analyses.claims.data import CLAIMS, Claim
 from analyses.claims.finding import Measure
 from analyses.claims.world import World, read_world
-from interp.diff_result import records
+from interp.failure_diff import records
 from interp.output import save_json, save_table
-from model.atomic import write_atomic
 from model.checkpoint import shipped
-from model.cli import console, progress_console, run_command
+from model.shell import console, progress_console, run_command, write_atomic
 
 MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
 """Every measure by name; each takes the world and the arguments of its claim."""

@@ -12,7 +12,7 @@ from analyses.claims.finding import (
     verdict_of,
 )
 from analyses.claims.world import PUBLISHED_RECIPE, Sweep, World
-from interp.diff_result import records
+from interp.failure_diff import records
 from model.intervals import clopper_pearson
 
 

@@ -10,12 +10,17 @@ from analyses.claims.finding import (
     verdict_of,
 )
 from analyses.claims.world import Subject, World
-from interp.certify_count import TOTAL
-from interp.column_trace import trace_column
-from interp.diff_columns import column_table, find_focus, greedy_sum
-from interp.diff_controls import edit_table, single_digit_edits
-from interp.diff_explain import error_kind
-from interp.diff_result import records
+from interp.anatomy import trace_column
+from interp.certify import TOTAL
+from interp.failure_diff import (
+    column_table,
+    edit_table,
+    error_kind,
+    find_focus,
+    greedy_sum,
+    records,
+    single_digit_edits,
+)
 from model.dense import dense
 from model.intervals import clopper_pearson
 from model.task import N_DIGITS, chain_length, encode

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.certificate import Count, certify
+from interp.certify import Count, certify
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError

@@ -14,13 +14,19 @@ import pandas as pd
 import torch
 from scipy.stats import norm
 
-from interp.certificate import CertifyConfig
-from interp.components import CANONICAL, fold, matrices
-from interp.probe_attention import by_role
-from interp.probe_data import ProbeInputs, probe_inputs, split_by_context
-from interp.probe_fit import Score, best_guess, score_conditional, score_global, whiten
-from interp.probe_trace import Trace, network_of, trace_column
-from interp.roles import ROLES
+from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_hooks
+from interp.carry_probe import (
+    ProbeInputs,
+    Score,
+    best_guess,
+    by_role,
+    probe_inputs,
+    score_conditional,
+    score_global,
+    split_by_context,
+    whiten,
+)
+from interp.certify import CertifyConfig
 from model.adder import Adder
 from model.decode import count_errors
 from model.dense import dense
@@ -120,7 +126,7 @@ def measure(model: Adder, config: Config) -> pd.DataFrame:
     """
     sample = draw_sample(*config.sample)
     network = network_of(model)
-    traces = [trace_column(network, sample.inputs.tokens, column) for column in range(N_TARGET)]
+    traces = [trace_hooks(network, sample.inputs.tokens, column) for column in range(N_TARGET)]
     rows = [
         *_exact(model, sample),
         *_loss(traces, sample.inputs),

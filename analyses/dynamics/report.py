@@ -10,9 +10,9 @@ from analyses.dynamics.measures import ALL
 from analyses.dynamics.onsets import MEASURES, NEAR, RULES, STAYS
 from analyses.dynamics.runs import RunRecord
 from analyses.dynamics.store import Measurements
-from interp.certify_count import TOTAL
-from model.cli import console
+from interp.certify import TOTAL
 from model.intervals import clopper_pearson
+from model.shell import console
 
 SHOWN = ("exact", "loss", "digit_accuracy", "attention_local", "attention_ratio", "probe")
 ABBREVIATED = ("exact", "loss", "digits", "local", "ratio", "probe")

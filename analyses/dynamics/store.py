@@ -19,8 +19,7 @@ import torch
 
 from analyses.dynamics.measures import ALL, COLUMNS, Config, data_floors, measure
 from analyses.dynamics.runs import RunRecord, choose_steps
-from interp.certificate import CertifyConfig, certify
-from interp.certify_count import TOTAL
+from interp.certify import TOTAL, CertifyConfig, certify
 from interp.output import save_json, save_table
 from model.adder import Adder
 from model.checkpoint import load

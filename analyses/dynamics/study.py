@@ -35,8 +35,8 @@ from analyses.dynamics.report import print_result
 from analyses.dynamics.runs import RunRecord, read_runs
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
 from interp.output import save_figure, save_table
-from model.cli import console, progress_console, run_command
 from model.errors import InputError
+from model.shell import console, progress_console, run_command
 
 
 @dataclass(frozen=True)

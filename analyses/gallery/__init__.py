@@ -1,1 +1,5 @@
 """Figures of the gallery: each one's data, drawing and caption."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

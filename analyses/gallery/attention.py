@@ -16,12 +16,15 @@ from analyses.gallery.about import (
     title_of,
 )
 from analyses.gallery.figure import GalleryFigure, Source, Tables
+from interp.anatomy import ROLES, network_of
+from interp.carry_probe import (
+    attention_by_role,
+    pattern_baselines,
+    probe_inputs,
+    role_label,
+    with_random_init,
+)
 from interp.output import TWO_COLUMNS, paper_style
-from interp.probe_attention import attention_by_role, pattern_baselines, with_random_init
-from interp.probe_data import probe_inputs
-from interp.probe_plots_attention import role_label
-from interp.probe_trace import network_of
-from interp.roles import ROLES
 from model.checkpoint import read_checkpoint
 from model.task import N_ANSWER, uniform_pairs
 

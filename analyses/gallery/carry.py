@@ -8,10 +8,18 @@ from matplotlib.figure import Figure
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from analyses.gallery.margins import draw_pairs
-from interp.carry_flow import Flow, draw_flow, legend_handles, mistaken_carry
-from interp.column_trace import trace_column
-from interp.diff_columns import Focus, column_sum_text, column_table, find_focus
-from interp.diff_result import records
+from interp.anatomy import trace_column
+from interp.failure_diff import (
+    Flow,
+    Focus,
+    column_sum_text,
+    column_table,
+    draw_flow,
+    find_focus,
+    legend_handles,
+    mistaken_carry,
+    records,
+)
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import read_checkpoint
 from model.decode import teacher_forced

@@ -10,12 +10,9 @@ from matplotlib.figure import Figure
 
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from interp.ablation_metrics import select
-from interp.ablation_positions import Kind
-from interp.ablation_sweep import Job, run_job
-from interp.ablation_world import Sizes, build_world, smaller
-from interp.components import CANONICAL
+from interp.anatomy import CANONICAL
 from interp.output import TWO_COLUMNS, paper_style
+from interp.rank_ablation import Job, Kind, Sizes, build_world, run_job, select, smaller
 from model.checkpoint import read_checkpoint
 
 SIZES = Sizes(uniform=4_000, stratified=800, reference=1_000, probed=1_000)

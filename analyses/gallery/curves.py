@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analyses.claims.world import describe_recipe
+from analyses.claims import describe_recipe
 from analyses.curves import how_to, read_curves
 from analyses.gallery.figure import GalleryFigure, MissingResults, Source, Tables
-from analyses.training_published import TABLE_5, TABLE_6
+from analyses.training_tables import TABLE_5, TABLE_6
 from interp.output import ONE_COLUMN, TWO_COLUMNS, paper_style
 from model.intervals import clopper_pearson
 from train.config import PUBLISHED

@@ -13,12 +13,9 @@ from matplotlib.patches import Patch
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from analyses.gallery.margins import draw_pairs
-from interp.certificate import CertifyConfig, certify
-from interp.certify_count import TOTAL
-from interp.certify_figures import tabulate_contexts
-from interp.failing_contexts import column_margins
-from interp.failure_search import attack
-from interp.local_context import context_of
+from interp.anatomy import context_of
+from interp.certify import TOTAL, CertifyConfig, certify, tabulate_contexts
+from interp.failure_diff import attack, column_margins
 from interp.output import TWO_COLUMNS, paper_style
 from model.adder import Adder
 from model.checkpoint import read_checkpoint

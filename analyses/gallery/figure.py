@@ -16,9 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from interp.output import FORMATS, save_figure, save_json, save_table
-from model.atomic import write_atomic
 from model.checkpoint import read_checkpoint, versions, weights_sha256
 from model.errors import InputError
+from model.shell import write_atomic
 
 Tables = dict[str, pd.DataFrame]
 

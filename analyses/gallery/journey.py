@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from analyses.training_published import TABLE_1
-from interp.certify_count import TOTAL
+from analyses.training_tables import TABLE_1
+from interp.certify import TOTAL
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import CARD, SHIPPED, shipped
 from model.config import PRESETS, ModelConfig

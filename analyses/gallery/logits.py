@@ -12,10 +12,9 @@ from torch import Tensor
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from analyses.gallery.units import COLUMNS, column_classes
-from interp.clean_run import clean_run
-from interp.components import fold
+from interp.anatomy import clean_run, fold
+from interp.component_portrait import class_fit
 from interp.output import TWO_COLUMNS, paper_style
-from interp.portrait import class_fit
 from model.checkpoint import read_checkpoint
 from model.dense import dense
 from model.task import N_DIGITS, N_PROMPT, uniform_pairs

@@ -18,9 +18,9 @@ from analyses.gallery.about import MODEL, describe_model, number, subject_of, ti
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from analyses.gallery.scores import source_tokens
 from analyses.gallery.tokens import principal_axes
+from interp.anatomy import network_of
+from interp.carry_probe import score_table
 from interp.output import TWO_COLUMNS, paper_style
-from interp.probe_attention import score_table
-from interp.probe_trace import network_of
 from model.checkpoint import read_checkpoint
 from model.dense import dense
 from model.task import (

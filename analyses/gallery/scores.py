@@ -18,11 +18,9 @@ from analyses.gallery.about import (
     title_of,
 )
 from analyses.gallery.figure import GalleryFigure, Source, Tables
+from interp.anatomy import network_of, role_of
+from interp.carry_probe import role_label, score_map, score_table
 from interp.output import TWO_COLUMNS, paper_style
-from interp.probe_attention import score_table
-from interp.probe_plots_attention import role_label, score_map
-from interp.probe_trace import network_of
-from interp.roles import role_of
 from model.checkpoint import read_checkpoint
 from model.task import (
     EQUALS,

@@ -14,10 +14,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analyses.claims.world import RESULTS
+from analyses.claims import RESULTS
 from analyses.gallery.figure import GalleryFigure, MissingResults, Source, Tables
-from analyses.training_figures import plot_rates, plot_seeds
-from analyses.training_published import UNNAMED_BELOW
+from analyses.training_tables import UNNAMED_BELOW, plot_rates, plot_seeds
 from interp.output import ONE_COLUMN, paper_style
 from model.errors import InputError
 from model.intervals import clopper_pearson

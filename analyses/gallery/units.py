@@ -16,10 +16,9 @@ from torch import Tensor
 
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from interp.clean_run import N_CLASSES, clean_run
-from interp.components import fold
+from interp.anatomy import N_CLASSES, clean_run, fold
+from interp.component_portrait import class_fit
 from interp.output import TWO_COLUMNS, paper_style
-from interp.portrait import class_fit
 from model.checkpoint import read_checkpoint
 from model.dense import dense
 from model.task import N_DIGITS, carries, digits, uniform_pairs

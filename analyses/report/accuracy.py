@@ -13,12 +13,9 @@ from analyses.report.numbers import format_number
 from analyses.report.section import Heading, Part, Picture, Section, Table, Text
 from analyses.report.source import Source
 from interp import certify
-from interp.certificate import Count
-from interp.certificate_file import CLAIMS, certificate_text
-from interp.certify_count import TOTAL
+from interp.certify import CLAIMS, TOTAL, Count, certificate_text
 from interp.check_certificate import Refuted, check
 from interp.output import save_json
-from model.atomic import write_atomic
 from model.decode import tables_of
 from model.errors import InputError
 from model.evaluation import (
@@ -28,6 +25,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.shell import write_atomic
 from model.task import N_ANSWER, Pairs, hard_pairs
 
 CERTIFICATE = "certificate.json"

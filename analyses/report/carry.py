@@ -6,14 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from analyses import algorithm
-from analyses.local_answers import PREFIXES
+from analyses.algorithm import PREFIXES, SITES
 from analyses.report.numbers import format_number, say_rate
 from analyses.report.section import Heading, Listing, Part, Section, Table, Text, picture
 from analyses.report.source import Source, options_of
-from analyses.scrubbing import SITES
 from interp import carry_probe
-from interp.probe_config import Config as ProbeConfig
-from interp.probe_result import Result, save
+from interp.carry_probe import Config as ProbeConfig
+from interp.carry_probe import Result, save
 
 SUMMARY = "summary"
 OUTLINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]], ...] = (

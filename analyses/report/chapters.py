@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from analyses.report.section import Section, discard, load_section, save_section
 from analyses.report.source import Source
-from model.cli import progress_console
 from model.errors import InputError
+from model.shell import progress_console
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyses.claims.finding import pair_of
+from analyses.claims import pair_of
 from analyses.report.accuracy import measure
 from analyses.report.section import Heading, Part, Picture, Section, Table, Text, picture
 from analyses.report.source import Source
 from interp import failure_diff
-from interp.diff_explain import error_kind
-from interp.diff_result import Result, records, save_result
-from interp.failure_search import SearchConfig, search
+from interp.failure_diff import Result, SearchConfig, error_kind, records, save_result, search
 from model.evaluation import evaluate
 from model.task import HARD_CASES, N_DIGITS, TOKENS
 

@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from analyses.claims.world import RESULTS
+from analyses.claims import RESULTS
 from analyses.figures import FIGURES
-from analyses.gallery.figure import Source as GallerySource
-from analyses.gallery.figure import make_figure
+from analyses.gallery import Source as GallerySource
+from analyses.gallery import make_figure
 from analyses.report.section import Heading, Part, Picture, Section, Text
 from analyses.report.source import Source
 

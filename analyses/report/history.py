@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyses.claims import check as claims
-from analyses.claims.world import read_world
-from analyses.dynamics import study as dynamics
-from analyses.dynamics.measures import ALL
-from analyses.dynamics.measures import Config as DynamicsConfig
-from analyses.dynamics.onsets import MEASURES
-from analyses.dynamics.runs import RunRecord, read_runs
+from analyses import claims, dynamics
+from analyses.claims import read_world
+from analyses.dynamics import ALL, MEASURES, RunRecord, read_runs
+from analyses.dynamics import Config as DynamicsConfig
 from analyses.report.numbers import format_number
 from analyses.report.section import Heading, Part, Section, Table, Text, picture
 from analyses.report.source import Source, options_of

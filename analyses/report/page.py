@@ -22,10 +22,9 @@ from analyses.report.html import render_html
 from analyses.report.markdown import figure_name, render_markdown
 from analyses.report.section import Picture, Section, load_section
 from analyses.report.source import Source
-from model.atomic import write_atomic
 from model.checkpoint import weights_sha256
-from model.cli import console, run_command
 from model.errors import InputError
+from model.shell import console, run_command, write_atomic
 
 
 def read_back(name: str, out: Path, origin: dict[str, Any]) -> Section:

@@ -8,9 +8,9 @@ from analyses.report.numbers import format_number, say_rate
 from analyses.report.section import Part, Section, Table, Text, picture
 from analyses.report.source import Source, options_of
 from interp import rank_ablation
-from interp.ablation_metrics import select
 from interp.output import save_table
-from model.atomic import write_atomic
+from interp.rank_ablation import select
+from model.shell import write_atomic
 
 
 def build_ranks(source: Source, folder: Path) -> Section:

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
 from interp.output import save_figure, save_json, save_table
-from model.atomic import write_atomic
 from model.errors import InputError
+from model.shell import write_atomic
 
 VOUCHER = "section.json"
 FORMAT = 2

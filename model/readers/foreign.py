@@ -39,7 +39,9 @@ def read_foreign(path: Path, content: Any) -> tuple[Network, dict[str, Any]]:
 
 def _read(content: Any, path: Path) -> tuple[Network, dict[str, Any]]:
     if not isinstance(content, Mapping) or not content:
-        raise InputError(f"no tensors by name inside; adders that are read: {KINDS}")
+        raise InputError(
+            f"no tensors by name inside, so it is not a published adder: read are {KINDS}"
+        )
     state, config = content, {}
     for key in ("model_state_dict", "state_dict"):
         if isinstance(content.get(key), Mapping):

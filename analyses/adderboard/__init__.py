@@ -1,0 +1,1 @@
+"""A checkpoint as a submission to the public AdderBoard, checked by the board's protocol."""

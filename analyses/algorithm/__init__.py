@@ -1,0 +1,5 @@
+"""Which algorithm does a network run? Rival accounts as programs, scored three ways."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Certify, train on what fails, certify again, until nothing fails."""

@@ -1,0 +1,82 @@
+"""What the carry probe leaves behind: tables, exact scores, verdict, and the files they become."""
+
+import dataclasses
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from interp.carry_probe.verdict import Statement
+from interp.output import save_json, save_table
+from model.errors import InputError
+from model.shell import write_atomic
+
+SUMMARY, SCORES = "result.json", "scores.npz"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a run found.
+
+    Attributes:
+        name: The checkpoint's name.
+        settings: The configuration as plain data.
+        tables: Tidy tables by name.
+        scores: The exact score table, see `interp.carry_probe.attention.score_table`.
+        wrapper_difference: Largest relative difference of any hook from the wrapper's; None if
+            they were not compared.
+        statements: The verdict.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+    scores: np.ndarray
+    wrapper_difference: float | None
+    statements: list[Statement]
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Write every table as CSV, the exact scores as NPZ and the rest as JSON."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, scores=result.scores.astype(np.float32))
+    paths = [save_table(table, folder / f"{name}.csv") for name, table in result.tables.items()]
+    paths.append(write_atomic(folder / SCORES, buffer.getvalue()))
+    content = {
+        "name": result.name,
+        "settings": result.settings,
+        "wrapper_difference": result.wrapper_difference,
+        "verdict": [dataclasses.asdict(statement) for statement in result.statements],
+        "tables": list(result.tables),
+    }
+    return [*paths, save_json(content, folder / SUMMARY)]
+
+
+def load(folder: Path) -> Result:
+    """Read what `save` wrote, to redraw its figures.
+
+    Raises:
+        InputError: The folder does not hold a whole result.
+    """
+    try:
+        content = json.loads((folder / SUMMARY).read_text())
+        tables = {
+            name: pd.read_csv(folder / f"{name}.csv", dtype={"carry_in": str})
+            for name in content["tables"]
+        }
+        with np.load(folder / SCORES) as archive:
+            scores = archive["scores"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} holds no result of the carry probe: run it again") from error
+    return Result(
+        content["name"],
+        content["settings"],
+        tables,
+        scores,
+        content["wrapper_difference"],
+        [Statement(**statement) for statement in content["verdict"]],
+    )

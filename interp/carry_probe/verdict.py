@@ -1,0 +1,339 @@
+"""What the carry probe found, in sentences computed from its tables.
+
+Each statement says for which columns its criterion is met (`criteria`), with the number and its
+controls; nothing is said that the tables of the run do not hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from interp.carry_probe.criteria import (
+    ACCOUNTS,
+    CORRECT,
+    IN_PART,
+    NOT_MOVED,
+    OF_SOURCES,
+    USED,
+    accounts,
+    answered,
+    best_site,
+    dormant,
+    dose,
+    grouped,
+    listed,
+    moved,
+    path,
+    present,
+    route,
+    share,
+    used,
+)
+from model.task import N_DIGITS
+
+MARGIN = 0.03
+"""A mean accuracy is called larger than its floor from this difference on."""
+
+Tables = Mapping[str, pd.DataFrame]
+
+KINDS = {
+    "conditional": "given a_i + b_i",
+    "shared": "with one direction for all sums and an offset for each",
+    "global": "with one probe for all inputs (columns with operand digits)",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One finding.
+
+    Attributes:
+        topic: What it is about.
+        holds: Whether the criterion was met, in every column looked at.
+        text: The sentence, with number and control.
+    """
+
+    topic: str
+    holds: bool
+    text: str
+
+
+def verdict(tables: Tables) -> list[Statement]:
+    """State what the tables of one run show, in the order of the argument."""
+    statements = [_answers(tables["patterns"]), _attention(tables["attention"], tables["edges"])]
+    if not tables["probes"].empty:
+        statements.append(_before(tables["probes"]))
+        statements += [_present(tables["probes"], kind) for kind in KINDS]
+    if not tables["interchange"].empty:
+        statements += [_used(tables["interchange"]), _route(tables["interchange"])]
+        statements += [_path(tables["reader"]), _dose(tables["steering"])]
+    if not tables["rivals"].empty:
+        statements.append(_prefix(tables["rivals"], tables["response"]))
+    return [*statements, _summary(tables)]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _answers(patterns: pd.DataFrame) -> Statement:
+    accuracy = patterns.pivot(index="column", columns="pattern", values="accuracy")
+    live, right = accuracy["live"], answered(patterns)
+    worst = int(live.idxmin())
+    text = (
+        f"With true prefixes the network answers {share(live.index[right], live.index)} (at least "
+        f"{_percent(CORRECT)} right). Mean "
+        f"{_percent(live.mean())}, lowest column {worst} with {_percent(live.min())}; with every "
+        f"pattern replaced by its position mean {_percent(accuracy['position mean'].mean())}, by "
+        f"the uniform causal pattern {_percent(accuracy['uniform causal'].mean())}."
+    )
+    return Statement("answers", bool(right.all()), text)
+
+
+def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
+    chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
+    middle = chosen[chosen["column"].between(1, 9)]
+    mean = (chosen if middle.empty else middle).groupby("role")
+    mean = mean[["weight", "uniform", "random_init"]].mean()
+    own = mean.reindex(["a_i", "b_i"]).fillna(0.0).sum()
+    below = mean.reindex(["a_{i-1}", "b_{i-1}"]).fillna(0.0).sum()
+    ratio = own["weight"] / below["weight"] if below["weight"] > 0 else float("inf")
+    looks = bool(own["weight"] + below["weight"] > 2 * (own["uniform"] + below["uniform"]))
+    text = (
+        f"Attention {'singles' if looks else 'does not single'} out the digits of columns i and "
+        f"i - 1: it puts {own['weight']:.3f} on a_i and b_i together and {below['weight']:.3f} on "
+        f"a_(i-1) and b_(i-1), {ratio:.1f} to 1 (uniform causal {own['uniform']:.3f} and "
+        f"{below['uniform']:.3f}; random init {own['random_init']:.3f} and "
+        f"{below['random_init']:.3f})."
+    )
+    if not edges.empty:
+        cut = edges[(edges["cut"] == "mean") & (edges["norm"] == "live")]
+        total = cut[cut["path"] == "total"].groupby("role")["accuracy"].mean()
+        direct = cut[cut["path"] == "direct"].groupby("role")["drop"].mean()
+        frozen = edges[(edges["cut"] == "mean") & (edges["norm"] == "frozen")]
+        frozen = frozen[frozen["path"] == "direct"].groupby("role")["drop"].mean()
+        text += (
+            f" Accuracy of the digit with one edge set to its position mean: {_roles(total, 3)}; "
+            f"margin lost by the direct path alone, of {edges['clean_margin'].mean():.2f}: "
+            f"{_roles(direct, 2)} (norms frozen: {_roles(frozen, 2)})."
+        )
+    return Statement("attention", looks, text)
+
+
+def _roles(values: pd.Series, places: int) -> str:
+    names = [role for role in ("a_i", "b_i", "a_{i-1}", "b_{i-1}", "s_{i-1}") if role in values]
+    plain = {role: role.replace("{", "(").replace("}", ")") for role in names}
+    return ", ".join(f"{plain[role]} {values[role]:.{places}f}" for role in names)
+
+
+def _carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
+    rows = probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
+    if kind == "global" and (rows["column"] < N_DIGITS).any():
+        # In column 10 the digit sum is always 0, so nothing is left to condition on.
+        rows = rows[rows["column"] < N_DIGITS]
+    return rows
+
+
+def _before(probes: pd.DataFrame) -> Statement:
+    names = ["before_attention", "bayes_query"]
+    rows = _carry_rows(probes, "conditional").groupby("column")[names].first().mean()
+    score, floor = rows["before_attention"], rows["bayes_query"]
+    more = bool(score > floor + MARGIN)
+    text = (
+        f"Before attention (resid_pre) a probe for carry_in, given a_i + b_i, scores "
+        f"{_percent(score)}, {'more' if more else 'no more'} than the best guess from s_(i-1) "
+        f"alone ({_percent(floor)})."
+    )
+    return Statement("before attention", more, text)
+
+
+def _present(probes: pd.DataFrame, kind: str) -> Statement:
+    rows = _carry_rows(probes, kind)
+    found = present(rows)
+    scores = rows.pivot(index="site", columns="column", values="accuracy")
+    site = best_site(found, scores.loc[found.index])
+    columns = list(found.columns[found.loc[site]])
+    best = rows[rows["site"] == site]
+    worst = best.loc[best["accuracy"].idxmin()]
+    text = (
+        f"Carry_in is linearly present, {KINDS[kind]}, in {share(columns, found.columns)}, best at "
+        f"{site}: {_percent(best['accuracy'].mean())}"
+    )
+    if 0 < len(columns) < len(best):
+        passed = best["column"].isin(columns)
+        text += (
+            f" (there {_percent(best['accuracy'][passed].mean())}, in the others "
+            f"{_percent(best['accuracy'][~passed].mean())})"
+        )
+    text += (
+        f", lowest column {worst['column']} with {_percent(worst['accuracy'])} (95 % interval "
+        f"{worst['low']:.3f} to {worst['high']:.3f}). Floors: s_(i-1) alone "
+        f"{_percent(best['bayes_query'].mean())}, "
+    )
+    if best["bayes_below"].notna().any():
+        text += f"a_(i-1) + b_(i-1) alone {_percent(best['bayes_below'].mean())}, "
+    text += (
+        f"best random init {_percent(best['random_init_max'].mean())}, shuffled labels "
+        f"{_percent(best['shuffled'].mean())}, control task "
+        f"{_percent(best['control_task'].mean())}; Holm's correction over {len(probes)} scores."
+    )
+    others = [str(s) for s in found.index if s != site and columns and found.loc[s, columns].all()]
+    if columns:
+        text += f" Other sites above all floors in these columns: {', '.join(others) or 'none'}."
+    aside = rows[rows["site"].isin(OF_SOURCES)]
+    if not aside.empty and site not in OF_SOURCES:
+        each = aside.groupby("site", sort=False)["accuracy"].mean()
+        text += (
+            f" Not counted, since they have a number for each source as the digits themselves "
+            f"({_percent(best['raw_digits'].mean())}) do: "
+            f"{', '.join(f'{name} {_percent(score)}' for name, score in each.items())}."
+        )
+    return Statement(f"present, {kind}", len(columns) == len(found.columns), text)
+
+
+def _used(interchange: pd.DataFrame) -> Statement:
+    judged, mean = used(interchange), moved(interchange, "mean difference")
+    site = best_site(judged, mean)
+    row = mean.loc[site]
+    wholly, partly = _degrees(judged.loc[site])
+    methods = {method: moved(interchange, method) for method in interchange["method"].unique()}
+
+    def over(method: str, columns: list[int]) -> str:
+        return _percent(methods[method].loc[site, columns].mean())
+
+    parts = []
+    for columns, how in (
+        (wholly, f"by exactly one nearly always (at least {_percent(USED)})"),
+        (partly, f"in part (at least {_percent(IN_PART)})"),
+        ([c for c in row.index if c not in wholly + partly], "in fewer cases"),
+    ):
+        if columns:
+            parts.append(
+                f"moves the digit {how} in {listed(columns)}: {over('mean difference', columns)} "
+                f"(random move of the same length {over('random', columns)}, whole activation "
+                f"{over('full', columns)}, whole activation of an input with the same carry "
+                f"{over('same carry', columns)})"
+            )
+    listing = [f"the probe's {_percent(methods['probe'].loc[site].mean())}"]
+    for method in ("DAS 1", "DAS 2", "DAS 3"):
+        if method in methods and site in methods[method].index:
+            listing.append(f"{method} {_percent(methods[method].loc[site].mean())}")
+    complete = [str(s) for s in judged.index if (judged.loc[s] == 1).all()]
+    text = (
+        f"Swapping one direction at {site}, the mean carry difference, between inputs that differ "
+        f"only in carry_in {'; '.join(parts)}. Other directions there, mean of columns: "
+        f"{', '.join(listing)}. Sites where it moves the digit in every column: "
+        f"{', '.join(complete) or 'none'}."
+    )
+    if illusions := dormant(interchange):
+        text += (
+            f" Not counted, since they move more than the whole activation does and so open a path "
+            f"that is dormant otherwise: {', '.join(illusions)}."
+        )
+    return Statement("used", len(wholly) == len(row), text)
+
+
+def _degrees(row: pd.Series) -> tuple[list[int], list[int]]:
+    return list(row.index[row == 1]), list(row.index[row == 0.5])
+
+
+def _route(interchange: pd.DataFrame) -> Statement:
+    full, same = (moved(interchange, m).mean(axis=1) for m in ("full", "same carry"))
+    by_column = route(interchange)
+    names = {"values": "all values", "keys": "all keys", "keys and values": "both"}
+    listing = [
+        f"{name} {_percent(full[site])} (of an input with the same carry {_percent(same[site])})"
+        for site, name in names.items()
+    ]
+    text = (
+        f"By route the carry is brought {grouped(by_column)}. Digits moved by one, mean of "
+        f"columns, when swapping {', '.join(listing)}."
+    )
+    return Statement("route of attention", bool((by_column == "by the values").all()), text)
+
+
+def _path(reader: pd.DataFrame) -> Statement:
+    rows = reader[reader["norm"] == "live"]
+    live = rows.groupby(["part", "path"])["moved"].mean()
+    dimension = rows.groupby("part")["dimension"].first()
+    both = rows[(rows["part"] == "read") & (rows["path"] == "both")].set_index("column")["moved"]
+    enough = both >= USED
+    text = (
+        f"Of the difference at resid_mid, what the feed-forward layer reads "
+        f"({dimension['read']} of {dimension['whole']} dimensions) suffices in "
+        f"{share(both.index[enough], both.index)}: it moves {_percent(live['read', 'both'])}, "
+    )
+    text += (
+        f"the rest {_percent(live['unread', 'both'])}"
+        if dimension["unread"]
+        else "and nothing is left that it does not read"
+    )
+    text += (
+        f" (random difference of the same length {_percent(live['random', 'both'])}). The whole "
+        f"difference acts {grouped(path(reader))}: through the feed-forward layer alone it moves "
+        f"{_percent(live['whole', 'feed-forward'])}, through the skip alone "
+        f"{_percent(live['whole', 'skip'])}."
+    )
+    return Statement("path", bool(enough.all()), text)
+
+
+def _dose(steering: pd.DataFrame) -> Statement:
+    rows = steering[(steering["site"] == "resid_mid")]
+    by_column = dose(steering)
+    table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
+    text = (
+        f"Adding the mean carry difference once at resid_mid to inputs without a carry moves "
+        f"{_percent(table['carry', 1.0, 1])} of the digits by one (random direction "
+        f"{_percent(table['random', 1.0, 1])}); added twice, {_percent(table['carry', 2.0, 2])} "
+        f"move by two and {_percent(table['carry', 2.0, 1])} by one (mean of columns): the digit "
+        f"{grouped(by_column)}."
+    )
+    return Statement("dose", bool((by_column != NOT_MOVED).all()), text)
+
+
+def _prefix(rivals: pd.DataFrame, response: pd.DataFrame) -> Statement:
+    score = rivals.groupby("rival")["r_squared"].mean()
+    high, low = response[response["x"] >= 16], response[response["x"] <= -7]
+    two = float((high["shift 2"] * high["n"]).sum() / max(high["n"].sum(), 1))
+    minus = float((low["shift -1"] * low["n"]).sum() / max(low["n"].sum(), 1))
+    by_column = accounts(rivals)
+    text = (
+        f"Under a wrong s_(i-1) the response fits {grouped(by_column)}. Explained (held-out R^2, "
+        f"mean of columns) by t - s_(i-1), t = a_(i-1) + b_(i-1), as a line {score['linear']:.3f}, "
+        f"as a step {score['step']:.3f}, as a ramp between saturation points {score['ramp']:.3f}; "
+        f"by t alone {score['flat']:.3f}, by s_(i-1) alone {score['fed']:.3f}, by a free table of "
+        f"both {score['lookup']:.3f}. At t - s_(i-1) >= 16 the digit moves by two in "
+        f"{_percent(two)}, at <= -7 by minus one in {_percent(minus)}."
+    )
+    return Statement("inconsistent prefixes", bool((by_column != ACCOUNTS[3]).all()), text)
+
+
+def _summary(tables: Tables) -> Statement:
+    parts, held = [], []
+    if not tables["probes"].empty:
+        given, always = (
+            present(_carry_rows(tables["probes"], kind)) for kind in ("conditional", "global")
+        )
+        columns = given.columns[given.any()]
+        parts.append(
+            f"carry_in is linearly present, given a_i + b_i, in {share(columns, given.columns)}"
+        )
+        parts.append(
+            f"without that condition in {share(always.columns[always.any()], always.columns)}"
+        )
+        held.append(len(columns) == given.shape[1])
+    if not tables["interchange"].empty:
+        best = used(tables["interchange"]).max()
+        wholly, partly = _degrees(best)
+        parts.append(
+            f"one direction of it is used in {share(wholly, best.index)}"
+            + (f", and in part in {listed(partly)}" if partly else "")
+        )
+        held.append(len(wholly) == len(best))
+        if wholly:
+            parts.append(f"it is brought {grouped(route(tables['interchange'])[wholly])}")
+            parts.append(f"it behaves like {grouped(accounts(tables['rivals'])[wholly])}")
+    right = answered(tables["patterns"])
+    parts.append(f"the network answers {share(right.index[right], right.index)} reliably")
+    return Statement("summary", bool(held) and all(held), f"In sum: {'; '.join(parts)}.")

@@ -1,0 +1,2 @@
+from .checker import Refuted as Refuted
+from .checker import check as check

@@ -1,0 +1,6 @@
+"""The command: python -m interp.check_certificate."""
+
+from interp.check_certificate.checker import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,237 @@
+"""How many parameters are there really? The rank of the Jacobian of the logits, beside the count.
+
+Question: a network of n parameters moves in how many directions of function space?
+
+Method: the Jacobian of the answer logits with respect to all parameters, on random sums with the
+true digits fed back, in float64; its rank is the number of singular values above the largest gap
+below 1e-6 of the first. Beside it stand two counts that need no data: the dimension of the gauge
+group at these parameters (the rank of its infinitesimal moves, interp.gauge), and the rank of the
+Jacobian of the effective weights. A network that uses all it can has rank n - gauge.
+The logits of one position can shift together without changing any answer, so the rank for
+log-probabilities is given as well.
+
+    python -m interp.effective_params 262p
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import torch
+import tyro
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+from tyro.conf import Positional
+
+from interp.gauge import factor_groups, norm_readers
+from interp.output import ONE_COLUMN, paper_style, save_figure, save_json
+from model.adder import Adder, forward
+from model.checkpoint import read_checkpoint
+from model.config import ModelConfig, qkv_names
+from model.dense import compose
+from model.errors import InputError
+from model.factored import Params, factor_names
+from model.shell import console, run_command
+from model.task import encode, query_position, uniform_pairs
+
+SMALL = 1e-6
+"""Singular values below this share of the first can be numerical zeros."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How the Jacobian is sampled.
+
+    Raises:
+        InputError: Too few sums.
+    """
+
+    n: int = 64
+    """Random sums; 12 x 14 logits each."""
+    seed: int = 0
+    """Seed of the sums."""
+
+    def __post_init__(self) -> None:
+        """Check the number of sums."""
+        if self.n < 1:
+            raise InputError(f"--n is {self.n}: it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Ranks beside the nominal count.
+
+    Attributes:
+        nominal: Stored parameters.
+        gauge: Dimension of the gauge orbit at these parameters.
+        logits: Rank of the Jacobian of the logits.
+        log_probabilities: Rank of the Jacobian of the log-probabilities.
+        weights: Rank of the Jacobian of the effective weights.
+        spectrum: Singular values of the Jacobian of the logits, falling, the first 1.
+        gap: Ratio of the last value counted to the first not counted; 1 when all are counted.
+    """
+
+    nominal: int
+    gauge: int
+    logits: int
+    log_probabilities: int
+    weights: int
+    spectrum: Float[Tensor, " n"]
+    gap: float
+
+
+def numerical_rank(values: Float[Tensor, " n"]) -> tuple[int, float]:
+    """Count singular values (falling) down to the largest drop that ends below `SMALL`.
+
+    Returns:
+        The count, and the ratio across that drop (1.0 when nothing is that small).
+    """
+    share = (values / values[0]).clamp(min=1e-300)
+    places = [i for i in range(1, len(share)) if float(share[i]) < SMALL]
+    if not places:
+        return len(share), 1.0
+    drops = {i: float(share[i - 1] / share[i].clamp(min=1e-17)) for i in places}
+    rank = max(drops, key=lambda i: drops[i])
+    return rank, drops[rank]
+
+
+def gauge_moves(params: Params, config: ModelConfig) -> Float[Tensor, "moves n"]:
+    """List the infinitesimal gauge moves at these parameters, each flattened in stored order."""
+    zero = {name: torch.zeros_like(value) for name, value in params.items()}
+    moves: list[dict[str, Tensor]] = []
+    for lefts, rights in factor_groups(params, config):
+        for E in _units(params[lefts[0]].shape[1], params):
+            moves.append(
+                {name: params[name] @ E for name in lefts}
+                | {name: -E @ params[name] for name in rights}
+            )
+    q, k, v = (names[-1] for names in qkv_names(config))
+    writer = factor_names(params, "W_O")[0]
+    for E in _units(config.d_model, params):
+        # Scores stay when the queries turn by -E^T where the keys turn by E; if they are one
+        # parameter only rotations are left.
+        turn = E - E.T if q == k else E
+        move = {k: params[k] @ turn, q: -params[q] @ turn.T}
+        if v == k:
+            move[writer] = -turn @ params[writer]
+        elif v == q:
+            move[writer] = turn.T @ params[writer]
+        else:
+            moves.append({v: params[v] @ E, writer: -E @ params[writer]})
+        moves.append(move)
+    for norm, readers in norm_readers(params, config).items():
+        for i in range(config.d_model):
+            unit = torch.zeros_like(params["ln1_w"])
+            unit[i] = 1
+            move = {name: -unit[:, None] * params[name] for name in readers}
+            own = (f"{norm}_w", f"{norm}_b")
+            moves.append(move | {name: unit * params[name] for name in own if name in params})
+    return torch.stack(
+        [torch.cat([(zero | move)[name].flatten() for name in params]) for move in moves]
+    )
+
+
+def _units(n: int, params: Params) -> list[Tensor]:
+    eye = torch.eye(n * n, dtype=next(iter(params.values())).dtype)
+    return [row.reshape(n, n) for row in eye]
+
+
+def run(model: Adder, config: Config) -> Result:
+    """Compute the ranks of one network."""
+    params = {name: value.detach().double() for name, value in model.params.items()}
+    shapes = {name: value.shape for name, value in params.items()}
+    flat = torch.cat([value.flatten() for value in params.values()])
+    generator = torch.Generator().manual_seed(config.seed)
+    tokens = encode(*uniform_pairs(config.n, generator))[:, :-1]
+
+    def unflatten(vector: Tensor) -> Params:
+        pieces = vector.split([shape.numel() for shape in shapes.values()])
+        return {
+            name: piece.reshape(shape)
+            for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
+        }
+
+    def logits(vector: Tensor, sum_tokens: Tensor) -> Tensor:
+        return forward(unflatten(vector), model.config, sum_tokens[None])[0, query_position(0) :]
+
+    def weights(vector: Tensor) -> Tensor:
+        effective = compose(unflatten(vector), model.config)
+        # The head is the embedding; queries and keys, values and output are seen as products.
+        products = {"W_QK": effective.W_QK, "W_OV": effective.W_OV}
+        products["W_in"] = effective.ln2_w[:, None] * effective.W_in
+        rest = {x: getattr(effective, x) for x in ("W_E", "W_pos", "W_out", "ln_final_w")}
+        return torch.cat([value.flatten() for value in (products | rest).values()])
+
+    jacobian = torch.stack([torch.func.jacrev(logits)(flat, one) for one in tokens])
+    centred = jacobian - jacobian.mean(dim=2, keepdim=True)
+    values = torch.linalg.svdvals(jacobian.flatten(0, 2))
+    rank, gap = numerical_rank(values)
+    return Result(
+        nominal=model.config.n_params,
+        gauge=numerical_rank(torch.linalg.svdvals(gauge_moves(params, model.config)))[0],
+        logits=rank,
+        log_probabilities=numerical_rank(torch.linalg.svdvals(centred.flatten(0, 2)))[0],
+        weights=numerical_rank(torch.linalg.svdvals(torch.func.jacrev(weights)(flat)))[0],
+        spectrum=values / values[0],
+        gap=gap,
+    )
+
+
+def plot(result: Result) -> Figure:
+    """Draw the spectrum of the Jacobian with the counts as lines."""
+    with paper_style():
+        figure, axes = plt.subplots(figsize=(ONE_COLUMN, 2.3))
+        axes.semilogy(range(1, result.nominal + 1), result.spectrum.clamp(min=1e-18), ".", ms=3)
+        lines = ((result.logits, "rank", "C1"), (result.nominal - result.gauge, "n - gauge", "C2"))
+        for place, label, colour in lines:
+            style = "-" if label == "rank" else "--"
+            axes.axvline(place, color=colour, linestyle=style, lw=1, label=f"{label} = {place}")
+        axes.set(xlabel="singular value of the Jacobian of the logits", ylabel="relative size")
+        axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
+def count_parameters(
+    checkpoint: Positional[str],
+    config: Annotated[Config, tyro.conf.arg(name="")],
+    out: Path = Path("out/effective_params"),
+) -> None:
+    """Count the directions in which the parameters move the logits, beside their nominal number.
+
+    Args:
+        checkpoint: Shipped name, folder, or published .pt file.
+        config: How the Jacobian is sampled.
+        out: Folder of the results; each checkpoint gets its own in it.
+    """
+    source = read_checkpoint(checkpoint)
+    result = run(source.model, config)
+    folder = out / source.name
+    save_json(
+        {"checkpoint": source.name, "config": asdict(config), **asdict(result)},
+        folder / "ranks.json",
+    )
+    save_figure(plot(result), folder / "spectrum")
+    rows = {
+        "nominal parameters": result.nominal,
+        "gauge directions": result.gauge,
+        "nominal less gauge": result.nominal - result.gauge,
+        "rank of the effective weights": result.weights,
+        "rank of the logits": result.logits,
+        "rank of the log-probabilities": result.log_probabilities,
+    }
+    for name, value in rows.items():
+        console.print(f"{name:32}{value}", highlight=False)
+    console.print(f"gap below the last singular value counted: {result.gap:.1e}", highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(
+        count_parameters,
+        argv,
+        prog="python -m interp.effective_params",
+        example="python -m interp.effective_params 262p",
+    )

@@ -1,0 +1,296 @@
+"""What an ablation breaks: rates by column, carry chain and digit state, margins and divergence.
+
+Question: which sums fail when something is taken out, and how?
+
+Method: sums are decoded with the true digits fed back ("forced": every column is judged alone) and
+with the network's own ("greedy"). Until its first error a greedy run *is* the forced run, so only
+sums with a forced error are decoded again. Every wrong digit falls into a cell (inputs, column,
+chain length, states, carry in) and a type: spurious (one too many without a carry coming in),
+missed (one too few with a carry), other. All rates are sums over cells. Rates carry 95 %
+Clopper-Pearson intervals (digits of one sum count as independent, which is exact for "exact" only),
+means carry 1.96 standard errors.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.stats import beta
+from torch import Tensor
+
+from interp.rank_ablation.kernel import decode_keyed, no_change
+from interp.rank_ablation.kinds import Ablation, Setting
+from model.decode import Decoded, decode, teacher_forced
+from model.task import (
+    N_ANSWER,
+    N_DIGITS,
+    STATE_NAMES,
+    Pairs,
+    carries,
+    chain_length,
+    column_state,
+)
+
+INPUTS = ("uniform", "stratified")
+TYPES = ("spurious", "missed", "other")
+Metric = Literal[
+    "exact",
+    "digit_accuracy",
+    "first_error",
+    "chain_error",
+    "state_error",
+    "below_error",
+    "spurious",
+    "missed",
+    "other",
+    "margin",
+    "kl",
+]
+_NONE = len(STATE_NAMES)
+_SHAPE = (len(INPUTS), N_ANSWER, N_ANSWER, _NONE + 1, _NONE + 1, 2)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The evaluated sums and the cell of each of their columns.
+
+    Attributes:
+        pairs: Uniform pairs first, then pairs stratified by chain length.
+        n_uniform: How many are uniform.
+        cell: Flat index over (inputs, column, chain length, own state, state below, carry in).
+        carry_in: Carry into each column.
+        probed: Whether the divergence of a sum is computed.
+    """
+
+    pairs: Pairs
+    n_uniform: int
+    cell: Int[Tensor, "batch 11"]
+    carry_in: Int[Tensor, "batch 11"]
+    probed: Bool[Tensor, " batch"]
+
+    @functools.cached_property
+    def trials(self) -> np.ndarray:
+        """How many columns fall into each cell."""
+        return np.bincount(self.cell.numpy().ravel(), minlength=int(np.prod(_SHAPE)))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an ablated network answers.
+
+    Attributes:
+        forced: With the true digits fed back.
+        greedy: Tokens with its own digits fed back.
+        divergence: KL(intact || ablated) in nats, summed over the 11 columns, true digits fed
+            back; NaN where a sum is not probed.
+    """
+
+    forced: Decoded
+    greedy: Int[Tensor, "batch 12"]
+    divergence: Float[Tensor, " batch"]
+
+
+def make_cases(uniform: Pairs, stratified: Pairs, n_probed: int) -> Cases:
+    """Put sums together, probe the first of either sort, and find the cell of every column."""
+    a, b = (torch.cat(side) for side in zip(uniform, stratified, strict=True))
+    n, first = a.shape[0], uniform[0].shape[0]
+    carry_in, _ = carries(a, b)
+    state = column_state(a, b)
+    nothing = torch.full((n, 1), _NONE, dtype=torch.int64)
+    inputs = (torch.arange(n) >= first).long()[:, None].expand(n, N_ANSWER)
+    parts = [
+        inputs,
+        torch.arange(N_ANSWER).expand(n, N_ANSWER),
+        chain_length(a, b),
+        torch.cat([state, nothing], dim=1),
+        torch.cat([nothing, state], dim=1),
+        carry_in,
+    ]
+    cell = np.ravel_multi_index([part.numpy() for part in parts], _SHAPE)
+    row = torch.arange(n)
+    probed = (row < n_probed) | ((row >= first) & (row < first + n_probed))
+    return Cases((a, b), first, torch.from_numpy(cell), carry_in, probed)
+
+
+def answer(setting: Setting, ablations: Sequence[Ablation], cases: Cases) -> Answers:
+    """Decode the evaluated sums under an ablation (in groups that cover them, in any order)."""
+    n = cases.cell.shape[0]
+    order = torch.cat([ablation.rows for ablation in ablations])
+    parts = [_decode_group(setting, ablation, cases.probed) for ablation in ablations]
+    back = torch.empty(n, dtype=torch.int64)
+    back[order] = torch.arange(n)
+    fields = (
+        torch.cat([getattr(part[0], name) for part in parts])[back]
+        for name in ("tokens", "margin", "truth")
+    )
+    greedy = torch.cat([part[1] for part in parts])[back]
+    return Answers(Decoded(*fields), greedy, torch.cat([part[2] for part in parts])[back])
+
+
+def _decode_group(
+    setting: Setting, ablation: Ablation, probed: Tensor
+) -> tuple[Decoded, Tensor, Tensor]:
+    rows, tables = ablation.rows, ablation.tables
+    a, b = (side[rows] for side in setting.run.pairs)
+    tokens = setting.run.tokens[rows]
+    some = torch.nonzero(probed[rows])[:, 0]
+    keyed = ablation.keyed
+    if keyed is None:
+        forced = teacher_forced(tables, a, b)
+        _, logits = decode_keyed(tables, no_change(tables, len(some)), tokens[some], greedy=False)
+    else:
+        forced, logits = decode_keyed(tables, keyed, tokens, greedy=False)
+        logits = logits[some]
+    intact = setting.run.logits[rows[some], :N_ANSWER].log_softmax(dim=-1)
+    ablated = logits[:, :N_ANSWER].double().log_softmax(dim=-1)
+    divergence = torch.full((len(rows),), float("nan"), dtype=torch.float64)
+    divergence[some] = (intact.exp() * (intact - ablated)).sum(dim=(1, 2))
+    greedy = forced.tokens.clone()
+    failed = torch.nonzero(~forced.exact)[:, 0]
+    if len(failed):
+        again = (
+            decode(tables, a[failed], b[failed])
+            if keyed is None
+            else decode_keyed(tables, keyed.rows(failed), tokens[failed], greedy=True)[0]
+        )
+        greedy[failed] = again.tokens
+    return forced, greedy, divergence
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value per row of `row_keys`: rates as counts, means with a standard error."""
+
+    events: np.ndarray
+    trials: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@functools.cache
+def row_keys() -> pd.DataFrame:
+    """Name the rows that `measure` returns: inputs, mode, metric, stratum."""
+    return pd.DataFrame(
+        [(*key, metric, stratum) for key, metric, stratum, _ in _layout()],
+        columns=["inputs", "mode", "metric", "stratum"],
+    )
+
+
+@functools.cache
+def _layout() -> list[tuple[tuple[str, str], str, str, np.ndarray | None]]:
+    """Rows with the cells that each sums over (None where it is no sum of cells)."""
+    axes = np.unravel_index(np.arange(int(np.prod(_SHAPE))), _SHAPE)
+    inputs, column, chain, own, below, carry = axes
+    rows: list[tuple[tuple[str, str], str, str, np.ndarray | None]] = []
+    for i, name in enumerate(INPUTS):
+        here, forced, greedy = inputs == i, (name, "forced"), (name, "greedy")
+        rows += [(mode, "exact", "all", None) for mode in (forced, greedy)]
+        for mode in (forced, greedy):
+            rows += [
+                (mode, "digit_accuracy", str(c), here & (column == c)) for c in range(N_ANSWER)
+            ]
+        rows += [(greedy, "first_error", str(c), None) for c in range(N_ANSWER)]
+        rows += [(forced, "chain_error", str(c), here & (chain == c)) for c in range(N_ANSWER)]
+        for s, state in enumerate(STATE_NAMES):
+            rows.append((forced, "state_error", state, here & (own == s)))
+            rows.append((forced, "below_error", state, here & (below == s)))
+        risk = {"spurious": carry == 0, "missed": carry == 1, "other": carry >= 0}
+        rows += [(forced, kind, "all", here & risk[kind]) for kind in TYPES]
+        rows.append((forced, "margin", "mean of worst column", None))
+        rows += [(forced, "kl", part, None) for part in ("mean", "median", "99th percentile")]
+    return rows
+
+
+def measure(cases: Cases, answers: Answers) -> Measured:
+    """Score answers on every row of `row_keys`."""
+    forced = answers.forced
+    n, first = forced.tokens.shape[0], cases.n_uniform
+    greedy_wrong = answers.greedy[:, :N_ANSWER] != forced.truth[:, :N_ANSWER]
+    per_type = _errors(cases, forced.tokens, forced.truth)
+    errors = {"forced": per_type.sum(axis=0), "greedy": _count(cases, greedy_wrong)}
+    first_wrong = torch.where(greedy_wrong.any(1), greedy_wrong.long().argmax(1), -1)
+    worst = forced.margin[:, :N_ANSWER].amin(dim=1).double()
+    exact = {"forced": forced.exact, "greedy": ~greedy_wrong.any(dim=1)}
+    spans = {"uniform": slice(0, first), "stratified": slice(first, n)}
+
+    size = len(_layout())
+    events, trials, value, half = (np.full(size, np.nan) for _ in range(4))
+    for row, ((inputs, mode), metric, stratum, cells) in enumerate(_layout()):
+        span = spans[inputs]
+        if metric == "exact":
+            events[row], trials[row] = int(exact[mode][span].sum()), span.stop - span.start
+        elif metric == "first_error":
+            events[row] = int((first_wrong[span] == int(stratum)).sum())
+            trials[row] = span.stop - span.start
+        elif metric == "margin":
+            value[row], half[row] = _mean(worst[span])
+        elif metric == "kl":
+            x = answers.divergence[span]
+            x = x[~x.isnan()]
+            if len(x) and stratum == "mean":
+                value[row], half[row] = _mean(x)
+            elif len(x):
+                value[row] = float(x.quantile(0.5 if stratum == "median" else 0.99))
+        else:
+            trials[row] = cases.trials[cells].sum()
+            wrong = per_type[TYPES.index(metric)] if metric in TYPES else errors[mode]
+            events[row] = wrong[cells].sum()
+            if metric == "digit_accuracy":
+                events[row] = trials[row] - events[row]
+    rate = ~np.isnan(trials)
+    with np.errstate(invalid="ignore"):
+        value[rate] = events[rate] / np.where(trials[rate] > 0, trials[rate], np.nan)
+    return Measured(events, trials, value, value - half, value + half)
+
+
+def tabulate_measured(measured: Measured) -> pd.DataFrame:
+    """Write measurements as a tidy table with 95 % intervals."""
+    k, n = measured.events, measured.trials
+    with np.errstate(invalid="ignore"):
+        low = np.where(k > 0, beta.ppf(0.025, k, n - k + 1), 0.0)
+        high = np.where(k < n, beta.ppf(0.975, k + 1, n - k), 1.0)
+    rate = ~np.isnan(n)
+    table = row_keys().copy()
+    table["value"] = measured.value
+    table["low"] = np.where(rate, low, measured.low)
+    table["high"] = np.where(rate, high, measured.high)
+    table["events"], table["trials"] = k, n
+    return table
+
+
+def select(
+    table: pd.DataFrame, metric: str, *, inputs: str = "uniform", mode: str = "greedy"
+) -> pd.DataFrame:
+    """Pick the rows of one metric; what only exists with the true digits is taken from there."""
+    keys = row_keys()
+    modes = set(keys.loc[keys["metric"] == metric, "mode"])
+    mode = mode if mode in modes else "forced"
+    chosen = (table["metric"] == metric) & (table["inputs"] == inputs) & (table["mode"] == mode)
+    return table[chosen]
+
+
+def _errors(cases: Cases, tokens: Tensor, truth: Tensor) -> np.ndarray:
+    """Count wrong digits per type and cell."""
+    tokens, truth = tokens[:, :N_ANSWER], truth[:, :N_ANSWER]
+    off = (tokens - truth) % N_DIGITS
+    digit = tokens < N_DIGITS
+    spurious = digit & (off == 1) & (cases.carry_in == 0)
+    missed = digit & (off == 9) & (cases.carry_in == 1)
+    other = (tokens != truth) & ~spurious & ~missed
+    return np.stack([_count(cases, wrong) for wrong in (spurious, missed, other)])
+
+
+def _count(cases: Cases, chosen: Tensor) -> np.ndarray:
+    return np.bincount(cases.cell[chosen].numpy(), minlength=int(np.prod(_SHAPE)))
+
+
+def _mean(x: Tensor) -> tuple[float, float]:
+    if len(x) < 2:
+        return (float(x.mean()) if len(x) else float("nan")), float("nan")
+    return float(x.mean()), 1.96 * float(x.std()) / len(x) ** 0.5

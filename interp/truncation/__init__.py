@@ -1,0 +1,5 @@
+"""How small a network of lower rank does a trained one contain?"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from .code import Code as Code
+from .kernel import Kernel as Kernel
+from .kernel import compile_kernel as compile_kernel
+from .values import F32 as F32
+from .values import HALF as HALF
+from .values import I1 as I1
+from .values import I32 as I32
+from .values import I64 as I64
+from .values import INTS as INTS
+from .values import LANES as LANES
+from .values import LOG2_E as LOG2_E
+from .values import Index as Index
+from .values import Lane as Lane
+from .values import Memory as Memory
+from .values import Splats as Splats
+from .values import Variable as Variable
+from .values import Vectors as Vectors

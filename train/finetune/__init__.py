@@ -1,0 +1,5 @@
+"""Fine-tuning in rounds, each from the best of the round before."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
