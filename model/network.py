@@ -336,6 +336,10 @@ def _check_options(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     ff = tensors["W_in"].shape[1]
     if (options["act"] == "none") != (ff == 0):
         raise InputError(f'act is {options["act"]!r} with {ff} units: "none" means no units')
+    for name in _unused(options):
+        given = tensors[name]
+        if bool((given != (1.0 if name.endswith("_w") else 0.0)).any()):
+            raise InputError(f"{name} is given, and this network has no such weight")
     rotary, width = options["rotary"], tensors["W_Q"].shape[-1]
     if rotary is None:
         return
@@ -343,6 +347,16 @@ def _check_options(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         raise InputError(f"rotary theta is {rotary.theta!r}: it must be a positive number")
     if rotary.dim % 2 or not 0 < rotary.dim <= width:
         raise InputError(f"rotary dim is {rotary.dim}: it must be even, 2 to the head's {width}")
+
+
+def _unused(options: Mapping[str, Any]) -> set[str]:
+    """Gains and biases that stay one and zero, because what they belong to is not there."""
+    unused = {"ln2_w", "ln2_b", "b_out"} if options["act"] == "none" else set()
+    if options["norm"] != "layer":
+        unused |= {f"{name}_b" for name in NORMS}
+    if options["norm"] == "none":
+        unused |= {f"{name}_w" for name in NORMS}
+    return unused
 
 
 def _is_number(value: Any) -> bool:

@@ -92,6 +92,13 @@ def random_network(
     def bias(*shape: int) -> Tensor:
         return draw(*shape) if biases else torch.zeros(shape, dtype=torch.float64)
 
+    norms: dict[str, Tensor] = {}
+    for name in ("ln1", "ln2", "ln_final"):
+        used = norm != "none" and (ff > 0 or name != "ln2")
+        one, zero = torch.ones(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+        norms[f"{name}_w"] = one + draw(d) if used else one
+        norms[f"{name}_b"] = bias(d) if used and norm == "layer" else zero
+
     return Network(
         layout=layout,
         W_E=draw(vocab, d),
@@ -112,17 +119,10 @@ def random_network(
         W_out=draw(ff, d),
         b_in=bias(ff),
         b_gate=bias(ff) if gated else None,
-        b_out=bias(d),
+        b_out=bias(d) if ff else torch.zeros(d, dtype=torch.float64),
         W_U=draw(d, vocab),
         b_U=bias(vocab),
-        **{f"{name}_w": 1 + draw(d) for name in ("ln1", "ln2", "ln_final") if norm != "none"},
-        **{f"{name}_b": bias(d) for name in ("ln1", "ln2", "ln_final") if norm != "none"},
-        **{
-            f"{name}_{part}": torch.full((d,), float(part == "w"), dtype=torch.float64)
-            for name in ("ln1", "ln2", "ln_final")
-            for part in "wb"
-            if norm == "none"
-        },
+        **norms,
         norm=norm,  # pyright: ignore[reportArgumentType]
         eps=1e-5,
         qk_eps=1e-3,

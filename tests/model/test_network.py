@@ -92,8 +92,11 @@ def test_an_option_left_out_changes_the_logits() -> None:
         assert not torch.allclose(changed, whole, atol=1e-6), name
     for rotary in (None, Rotary(theta=11.0, dim=4), Rotary(theta=11.0, dim=2, interleaved=True)):
         assert not torch.allclose(forward(network.edit(rotary=rotary), tokens), whole, atol=1e-6)
-    for option in ({"act": "gelu"}, {"norm": "rms"}, {"eps": 0.1}, {"attn_scale": 3.0}):
+    for option in ({"act": "gelu"}, {"eps": 0.1}, {"attn_scale": 3.0}):
         assert not torch.allclose(forward(network.edit(**option), tokens), whole, atol=1e-6)
+    zeros = {name: torch.zeros_like(network.ln1_b) for name in ("ln1_b", "ln2_b", "ln_final_b")}
+    unbiased = forward(network.edit(**zeros), tokens)
+    assert not torch.allclose(forward(network.edit(norm="rms", **zeros), tokens), unbiased)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -116,6 +119,7 @@ def test_a_wide_network_is_decoded_without_the_kernel() -> None:
         ({"norm": "batch"}, "norm is 'batch'"),
         ({"act": "tanh"}, "act is 'tanh'"),
         ({"act": "none"}, "no units"),
+        ({"ln1_b": torch.ones(5, dtype=torch.float64)}, "ln1_b is given"),
         ({"eps": -1.0}, "eps"),
         ({"eps": float("nan")}, "eps"),
         ({"attn_scale": 0.0}, "attn_scale"),
