@@ -12,7 +12,8 @@ from model.adder import Adder
 from model.config import ModelConfig, Norm, qkv_names
 from model.factored import Params, factor_names, product
 from model.layouts import WRITE_UPS
-from model.network import Network, no_biases
+from model.network import Network
+from model.parts import no_biases
 
 
 @dataclass(frozen=True, kw_only=True)

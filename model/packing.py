@@ -7,7 +7,7 @@ import torch
 
 from model.lanes import LANES
 from model.layouts import Layout
-from model.network import Activation, NormKind
+from model.parts import Activation, NormKind
 from model.tables import Tables
 
 

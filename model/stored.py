@@ -19,7 +19,8 @@ from torch import Tensor
 from model.checkpoint import CARD, WEIGHTS, versions
 from model.errors import InputError
 from model.layouts import Layout
-from model.network import OPTIONS, Network, Rotary
+from model.network import Network
+from model.parts import OPTIONS, Rotary
 from model.shell import write_atomic
 
 CARD_LIMIT, WEIGHTS_LIMIT = 2**20, 2**26

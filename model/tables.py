@@ -13,7 +13,8 @@ from torch import Tensor
 
 from model.dense import Dense
 from model.layouts import WRITE_UPS, Layout
-from model.network import Activation, Network, NormKind, apply_activation, split_heads
+from model.network import Network, apply_activation, split_heads
+from model.parts import Activation, NormKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from model.layouts import MICRO_10, MICRO_14, PAIRS, QWEN3, WRITE_UPS, Layout
-from model.network import Network, Rotary
+from model.network import Network
+from model.parts import Rotary
 
 SHORT = Layout(name="short", prompt=(5, "b", 1, "a"), vocab_size=7, end=None, width=3, base=4)
 SHIFTED = Layout(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformer_lens.components import GatedMLP
+from transformer_lens.components.mlps.gated_mlp import GatedMLP
 
 
 class StreamEmbed(nn.Module):

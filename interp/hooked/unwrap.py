@@ -21,7 +21,8 @@ from interp.hooked.parts import BiasedGatedMLP, StreamEmbed
 from interp.hooked.wrap import ACTIVATIONS
 from model.errors import InputError
 from model.layouts import Layout
-from model.network import NORMS, Network, Rotary
+from model.network import Network
+from model.parts import NORMS, Rotary
 
 NORM_KINDS = {"RMS": "rms", "RMSPre": "rms", "LN": "layer", "LNPre": "layer", None: "none"}
 ACTS = {theirs: ours for ours, theirs in ACTIVATIONS.items()}
@@ -131,7 +132,7 @@ def _check(cfg: HookedTransformerConfig) -> None:
 def _stream(hooked: HookedTransformer) -> dict[str, Tensor]:
     embed: Any = hooked.embed
     if isinstance(embed, StreamEmbed):
-        tables = {"W_E": embed.W_E, "W_pos": embed.W_pos}
+        tables: dict[str, Tensor] = {"W_E": embed.W_E, "W_pos": embed.W_pos}
         if embed.W_X is not None:
             tables["W_X"] = embed.W_X
         if hasattr(hooked, "pos_embed"):

@@ -13,16 +13,19 @@ write-ups' family also gets a hook point for each bottleneck (`interp.hooked.bot
     cache["blocks.0.attn.hook_k_low"]
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.components import RMSNorm
+from transformer_lens.components.rms_norm import RMSNorm
 
 from interp.hooked.bottlenecks import BOTTLENECKS, open_bottleneck
 from interp.hooked.parts import BiasedGatedMLP, StreamEmbed
 from model.adder import Adder
 from model.dense import dense
-from model.network import NORMS, Network
+from model.network import Network
+from model.parts import NORMS
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -72,7 +75,7 @@ def needs_stream(network: Network) -> bool:
 def _config(network: Network) -> HookedTransformerConfig:
     rotary = network.rotary
     shared = network.n_kv_heads != network.n_heads
-    turning = (
+    turning: dict[str, Any] = (
         {
             "positional_embedding_type": "rotary",
             "rotary_base": rotary.theta,
@@ -82,7 +85,7 @@ def _config(network: Network) -> HookedTransformerConfig:
         if rotary is not None
         else {}
     )
-    layer = (
+    layer: dict[str, Any] = (
         {"attn_only": True}
         if network.act == "none"
         else {
@@ -116,7 +119,7 @@ def _wrap(network: Network) -> HookedTransformer:
     hooked = HookedTransformer(_config(network))
     _fit_heads(hooked, network)
     if needs_stream(network):
-        hooked.embed = StreamEmbed(network.W_E, network.W_pos, network.W_X)
+        hooked.add_module("embed", StreamEmbed(network.W_E, network.W_pos, network.W_X))
     biased = network.b_gate is not None and bool(network.b_gate.any() or network.b_in.any())
     if biased:
         hooked.blocks[0].mlp = BiasedGatedMLP(hooked.cfg)

@@ -12,7 +12,8 @@ import torch
 
 from model.errors import InputError
 from model.layouts import QWEN3
-from model.network import Network, Rotary, no_biases
+from model.network import Network
+from model.parts import Rotary, no_biases
 from model.readers.keys import Keys, check_layers
 
 THETA, EPS = 3.0, 1e-6

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.layouts import MICRO_10, MICRO_14, Layout
-from model.network import Network, NormKind, no_biases
+from model.network import Network
+from model.parts import NormKind, no_biases
 
 EPS = 1e-5
 LAYOUTS = {layout.vocab_size: layout for layout in (MICRO_10, MICRO_14)}

@@ -10,8 +10,8 @@ from model.decode import tables_of
 from model.dense import dense
 from model.errors import InputError
 from model.layouts import MICRO_14, QWEN3, Layout
-from model.network import OPTIONS as FIELDS
 from model.network import Network, forward
+from model.parts import OPTIONS as FIELDS
 from model.tables import column_logits
 from model.task import uniform_pairs
 from tests.network_support import OPTIONS, random_network

@@ -7,9 +7,10 @@ from model.config import PRESETS
 from model.decode import count_errors, decode, decode_exactly, tables_of, teacher_forced
 from model.dense import dense
 from model.errors import InputError
-from model.network import OPTIONS as FIELDS
-from model.network import Activation, Network, NormKind, Rotary, forward
+from model.network import Network, forward
 from model.packing import supports
+from model.parts import OPTIONS as FIELDS
+from model.parts import Activation, NormKind, Rotary
 from model.tables import column_logits, tabulate
 from model.task import uniform_pairs
 from tests.network_support import OPTIONS, plain_logits, random_network
