@@ -77,18 +77,23 @@ def _split(s: State, tokens: Tensor) -> Tensor:
         table = s["tok_emb.weight"]
     else:
         t = s["tok_arc_start"] + torch.arange(10) * s["tok_arc_stride"]
-        table = torch.stack([s["tok_arc_A"] * t.cos(), s["tok_arc_A"] * t.sin()], dim=1)
+        B = s.get("tok_arc_B", s["tok_arc_A"])
+        table = torch.stack([s["tok_arc_A"] * t.cos(), B * t.sin()], dim=1)
     if "digit_enc" in s:
         rows, last, special = s["digit_enc"], s["z10_enc"], s["special_enc"]
+    elif "digit_pos" in s:
+        rows = s["digit_pos"]
     else:
         i = torch.arange(10, dtype=s["spiral_amp"].dtype)
         t = 2 * math.pi * i / 10 + s["spiral_phase"]
         line = s["spiral_slope"] * i + s["spiral_offset"]
         rows = torch.stack([s["spiral_amp"] * t.cos(), s["spiral_amp"] * t.sin(), line], dim=1)
+        rows = F.pad(rows, (0, s["z_hi_pos"].shape[1] - 3))
         if "pos_correction" in s:
             rows = rows * (1 + s["pos_correction"])[:, None]
         if "pos_corr_slope" in s:
             rows = rows * (1 + s["pos_corr_slope"] * i + s["pos_corr_intercept"])[:, None]
+    if "z_hi_pos" in s:
         last = s["z_hi_pos"]
         if "special_pos" in s:
             special = s["special_pos"]
@@ -110,9 +115,14 @@ def _split(s: State, tokens: Tensor) -> Tensor:
     h = norm(x, "ln1", "norm1")
     n_heads = s["config"]["n_heads"] if "config" in s else 2
     q = h[..., tok:] @ s["q_proj.weight"].T
-    k = h[..., tok:] @ s["k_proj.weight"].T if "k_proj.weight" in s else q
-    v = h[..., :tok] @ (s["v_proj.weight"].T if "v_proj.weight" in s else s["head_proj.weight"])
-    q, k, v = (_heads(y, n_heads) for y in (q, k, v))
+    W_V = s["v_proj.weight"].T if "v_proj.weight" in s else s["head_proj.weight"]
+    all_z = s["out_proj.A"].shape[0] if "out_proj.A" in s else s["out_proj.weight"].shape[1]
+    kv_heads = n_heads * W_V.shape[1] // all_z
+    tied = q[..., : q.shape[-1] * kv_heads // n_heads]
+    k = h[..., tok:] @ s["k_proj.weight"].T if "k_proj.weight" in s else tied
+    v = h[..., :tok] @ W_V
+    q, k, v = _heads(q, n_heads), _heads(k, kv_heads), _heads(v, kv_heads)
+    k, v = (y.repeat_interleave(n_heads // kv_heads, dim=1) for y in (k, v))
     if "q_phase_angle" in s:
         turned = q.clone()
         for head, angle in enumerate(s["q_phase_angle"].tolist()):
