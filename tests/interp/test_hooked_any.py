@@ -1,4 +1,7 @@
+import re
 import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -188,3 +191,18 @@ def test_a_float32_model_stays_float32() -> None:
 def test_what_a_network_cannot_say_is_refused_by_name(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         from_hooked(fresh(**options), MICRO_14)
+
+
+def test_the_example_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/adders.md"
+    found = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    code = found[1].replace("range(1500)", "range(3)").replace("100_000", "100")
+    assert code != found[1]
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/adders.md", "exec"), names)
+    assert "wrong of 100,000" in capsys.readouterr().out
+    tokens = tokens_of(names["layout"])
+    with torch.no_grad():
+        expected = names["hooked"](tokens)
+    assert torch.allclose(forward(names["network"], tokens), expected, atol=1e-5)
