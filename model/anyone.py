@@ -13,7 +13,7 @@ from typing import Any
 
 from model.checkpoint import CARD, read_checkpoint, shipped
 from model.dense import dense
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.network import Network
 from model.readers import SUFFIXES, is_write_ups, open_file, read_foreign
 from model.stored import is_stored, read_stored
@@ -76,5 +76,5 @@ def _family(reference: str | Path) -> AnyAdder:
 def _with_card(path: Path, network: Network, card: dict[str, Any]) -> AnyAdder:
     n = card.get("n_params")
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-        raise InputError(f"{path}: n_params is {n!r}: it must be a whole number")
+        raise InputError(f"{path}: n_params is {printable(n)}: it must be a whole number")
     return AnyAdder(network, n, card, path.stem if path.is_file() else path.name, path)

@@ -100,7 +100,7 @@ def decode_exactly(
     b: Int[Tensor, " batch"],
     *,
     prefix: Int[Tensor, "batch fed"] | None = None,
-    chunk: int = 8192,
+    chunk: int | None = None,
 ) -> Decoded:
     """Decode like `decode`, in float64 and plain PyTorch: the reference, some 50 times slower.
 
@@ -109,7 +109,8 @@ def decode_exactly(
         a: First operands.
         b: Second operands.
         prefix: Answer tokens to feed back.
-        chunk: How many pairs are worked on at a time.
+        chunk: How many pairs are worked on at a time; by default 8,192, fewer where that would
+            take over half a gigabyte.
 
     Returns:
         Tokens and margins (rounded to float32), one row a pair.
@@ -120,6 +121,9 @@ def decode_exactly(
     tables = tables_of(network)
     layout = tables.layout
     truth, n_prompt = layout.encode(a, b), layout.n_prompt
+    if chunk is None:
+        numbers = layout.n_input * (2 * tables.k.shape[-1] + 2 * tables.ov.shape[-1])
+        chunk = max(1, min(8192, 2**26 // numbers))
     tokens, margin = [], []
     for start in range(0, max(1, a.shape[0]), chunk):
         part = truth[start : start + chunk]

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from model.columns import digits
-from model.errors import InputError
+from model.errors import InputError, printable
 
 Order = Literal["units first", "units last"]
 
@@ -201,14 +201,16 @@ class Layout:
         known = {field.name: field for field in dataclasses.fields(cls)}
         unknown = sorted(set(fields) - set(known))
         if unknown:
-            raise InputError(f"unknown layout key {unknown[0]!r}: known are {', '.join(known)}")
+            found = printable(repr(unknown[0]))
+            raise InputError(f"unknown layout key {found}: known are {', '.join(known)}")
         for name in ("name", "prompt", "vocab_size", "end"):
             if name not in fields:
                 raise InputError(f"the layout lacks {name!r}")
         lists = {name: fields[name] for name in ("prompt", "token_names") if name in fields}
         for name, value in lists.items():
             if not isinstance(value, list | tuple):
-                raise InputError(f"layout {name} is {value!r}: it must be a list")
+                found = printable(repr(value))
+                raise InputError(f"layout {name} is {found}: it must be a list")
         given = {**fields, **{name: tuple(value) for name, value in lists.items()}}
         _check({name: field.default for name, field in known.items()} | given)
         return cls(**given)
@@ -237,9 +239,10 @@ def _check(fields: Mapping[str, Any]) -> None:
     bounds = {"width": (1, MAX_WIDTH), "base": (2, MAX_BASE), "vocab_size": (2, MAX_VOCAB)}
     for name, (low, high) in {**bounds, "first_digit": (0, MAX_VOCAB)}.items():
         if not _is_whole(fields[name]) or not low <= fields[name] <= high:
-            raise InputError(f"layout {name} is {fields[name]!r}: it must be {low} to {high}")
-    if not isinstance(fields["name"], str) or not 0 < len(fields["name"]) <= 80:
-        raise InputError("layout name must be a text of 1 to 80 characters")
+            found = printable(repr(fields[name]))
+            raise InputError(f"layout {name} is {found}: it must be {low} to {high}")
+    if not _is_text(fields["name"], 80):
+        raise InputError("layout name must be a text of 1 to 80 characters that print")
     if fields["base"] ** fields["width"] > MAX_CAPACITY:
         raise InputError(f"layout base ** width is over {MAX_CAPACITY}: give fewer digits")
     vocab_size = fields["vocab_size"]
@@ -248,7 +251,8 @@ def _check(fields: Mapping[str, Any]) -> None:
     for name in ("operands", "answer"):
         if fields[name] not in get_args(Order):
             choices = " or ".join(map(repr, get_args(Order)))
-            raise InputError(f"layout {name} is {fields[name]!r}: it must be {choices}")
+            found = printable(repr(fields[name]))
+            raise InputError(f"layout {name} is {found}: it must be {choices}")
     prompt = fields["prompt"]
     if sorted(item for item in prompt if isinstance(item, str)) != ["a", "b"]:
         raise InputError('layout prompt must name "a" and "b" once each, beside whole numbers')
@@ -257,10 +261,16 @@ def _check(fields: Mapping[str, Any]) -> None:
     separators = [item for item in prompt if not isinstance(item, str)]
     for token in [*separators, *([] if fields["end"] is None else [fields["end"]])]:
         if not _is_whole(token) or not 0 <= token < vocab_size:
-            raise InputError(f"layout token {token!r} is not one of 0 to {vocab_size - 1}")
+            found = printable(repr(token))
+            raise InputError(f"layout token {found} is not one of 0 to {vocab_size - 1}")
     names = fields["token_names"]
-    if names and (len(names) != vocab_size or not all(isinstance(x, str) for x in names)):
-        raise InputError(f"layout token_names must be {vocab_size} texts, or none")
+    if names and (len(names) != vocab_size or not all(_is_text(name, 12) for name in names)):
+        raise InputError(f"layout token_names must be {vocab_size} texts of 1 to 12 characters")
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    right = isinstance(value, str) and 0 < len(value) <= longest
+    return right and value.isascii() and value.isprintable()
 
 
 def _is_whole(value: Any) -> bool:

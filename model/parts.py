@@ -1,6 +1,5 @@
 """What a network is put together from: options, shapes of weights, and what must fit."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -8,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.layouts import Layout
 
 NormKind = Literal["rms", "layer", "none"]
@@ -16,6 +15,10 @@ Activation = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
 NORMS = ("ln1", "ln2", "ln_final")
 OPTIONS = ("norm", "eps", "qk_eps", "act", "attn_scale", "rotary")
 """Fields of a network that are neither weights nor its task."""
+MOST_NUMBERS, MAX_POSITIONS = 2**24, 4096
+"""Room for the largest table, and the most positions; a few hundred times what adders need."""
+MAX_NUMBER = 1e300
+"""What an option stays below, whole numbers too."""
 WEIGHTS = (
     *("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"),
     *("W_in", "W_out", "b_in", "b_out", "W_U", "b_U"),
@@ -70,7 +73,7 @@ def check_parts(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str
     """
     for name in tensors:
         if name not in (*WEIGHTS, *OPTIONAL):
-            raise InputError(f"tensor {name} is not one of a network")
+            raise InputError(f"tensor {printable(name)} is not one of a network")
     for name in WEIGHTS:
         if name not in tensors:
             raise InputError(f"tensor {name} is missing")
@@ -81,13 +84,15 @@ def check_parts(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str
 def _check_options(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     for name, choices in (("norm", get_args(NormKind)), ("act", get_args(Activation))):
         if options[name] not in choices:
-            found, known = options[name], ", ".join(choices)
-            raise InputError(f"{name} is {found!r}: it must be one of {known}")
+            found, known = printable(repr(options[name])), ", ".join(choices)
+            raise InputError(f"{name} is {found}: it must be one of {known}")
     for name in ("eps", "qk_eps"):
         if not _is_number(options[name]) or options[name] < 0:
-            raise InputError(f"{name} is {options[name]!r}: it must be a number of at least 0")
+            found = printable(repr(options[name]))
+            raise InputError(f"{name} is {found}: it must be a number of at least 0")
     if not _is_number(options["attn_scale"]) or options["attn_scale"] == 0:
-        raise InputError(f"attn_scale is {options['attn_scale']!r}: it must be a number but 0")
+        found = printable(repr(options["attn_scale"]))
+        raise InputError(f"attn_scale is {found}: it must be a number but 0")
     ff = tensors["W_in"].shape[1]
     if (options["act"] == "none") != (ff == 0):
         raise InputError(f'act is {options["act"]!r} with {ff} units: "none" means no units')
@@ -99,7 +104,8 @@ def _check_options(options: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     if rotary is None:
         return
     if not _is_number(rotary.theta) or rotary.theta <= 0:
-        raise InputError(f"rotary theta is {rotary.theta!r}: it must be a positive number")
+        found = printable(repr(rotary.theta))
+        raise InputError(f"rotary theta is {found}: it must be a positive number")
     if rotary.dim % 2 or not 0 < rotary.dim <= width:
         raise InputError(f"rotary dim is {rotary.dim}: it must be even, 2 to the head's {width}")
 
@@ -116,7 +122,7 @@ def _unused(options: Mapping[str, Any]) -> set[str]:
 
 def _is_number(value: Any) -> bool:
     right = isinstance(value, int | float) and not isinstance(value, bool)
-    return right and math.isfinite(value)
+    return right and -MAX_NUMBER < value < MAX_NUMBER
 
 
 def _check_shapes(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
@@ -162,6 +168,11 @@ def _check_shapes(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
     if pos < layout.n_input:
         raise InputError(
             f"the network knows {pos} positions, and layout {layout.name} needs {layout.n_input}"
+        )
+    if layout.n_input * vocab * heads * max(d, qk) > MOST_NUMBERS or pos > MAX_POSITIONS:
+        raise InputError(
+            f"{heads} heads, a stream {d} wide, {vocab} tokens and {pos} positions: this is no "
+            "small adder, and its tables would be too large"
         )
     for left, right in (("W_gate", "b_gate"), ("q_norm_w", "k_norm_w")):
         if (left in tensors) != (right in tensors):

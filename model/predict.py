@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
@@ -38,7 +39,7 @@ def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int])
         step = layout.step(i)
         style = "bold red" if bool(decoded.wrong[0, step]) else None
         cells = [i, int(da[i]), int(db[i]), int(carry_in[0, i]), true // base**i % base]
-        answer = layout.token_names[int(decoded.tokens[0, step])].strip("<>")
+        answer = escape(layout.token_names[int(decoded.tokens[0, step])].strip("<>"))
         margin = f"{float(decoded.margin[0, step]):.3f}"
         table.add_row(*map(str, cells), answer, margin, style=style)
     console.print(table)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from model.checkpoint import CARD, WEIGHTS, versions
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.layouts import Layout
 from model.network import Network
 from model.parts import OPTIONS, Rotary
@@ -127,7 +127,11 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(fields) - set(OPTIONS))
     missing = [name for name in OPTIONS if name not in fields]
     if unknown or missing:
-        what = f"has the unknown key {unknown[0]!r}" if unknown else f"lacks {missing[0]!r}"
+        what = (
+            f"has the unknown key {printable(repr(unknown[0]))}"
+            if unknown
+            else f"lacks {missing[0]!r}"
+        )
         raise InputError(f"options {what}: known are {', '.join(OPTIONS)}")
     rotary = fields["rotary"]
     if rotary is None:
@@ -136,9 +140,9 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(rotary, dict) or sorted(rotary) != sorted(names):
         raise InputError(f"option rotary must have the keys {', '.join(names)}")
     if isinstance(rotary["dim"], bool) or not isinstance(rotary["dim"], int):
-        raise InputError(f"rotary dim is {rotary['dim']!r}: it must be a whole number")
+        raise InputError(f"rotary dim is {printable(rotary['dim'])}: it must be a whole number")
     if not isinstance(rotary["interleaved"], bool):
-        raise InputError(f"rotary interleaved is {rotary['interleaved']!r}: it must be a bool")
+        raise InputError("rotary interleaved must be true or false")
     return {**fields, "rotary": Rotary(**rotary)}
 
 

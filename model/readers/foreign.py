@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.network import Network
 from model.readers import jackcai, micro, qwen3
 from model.readers.files import read_config_beside
@@ -55,7 +55,7 @@ def _read(content: Any, path: Path) -> tuple[Network, dict[str, Any]]:
     elif qwen3.recognises(state):
         kind, (network, trained) = "Qwen3", qwen3.read_qwen3(state, read_config_beside(path))
     else:
-        names = [str(name)[:60] for name in list(state)[:3]]
+        names = [printable(name) for name in list(state)[:3]]
         raise InputError(
             f"tensors {', '.join(names)} ... are of no adder known here: those read are {KINDS}"
         )

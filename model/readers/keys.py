@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import InputError, printable
 
 Sizes = tuple[int | None, ...]
 """A shape that is asked for; None stands for any size."""
@@ -42,8 +42,9 @@ class Keys:
             for part in strip:
                 name = name.removeprefix(part)
             if name in self._values:
-                raise InputError(f"tensors {self._given[name]} and {given} are the same: keep one")
-            self._values[name], self._given[name] = value, str(given)
+                both = f"{self._given[name]} and {printable(given)}"
+                raise InputError(f"tensors {both} are the same: keep one")
+            self._values[name], self._given[name] = value, printable(given)
 
     def __contains__(self, name: str) -> bool:
         """Tell whether a tensor is there and not taken yet."""

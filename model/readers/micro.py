@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.network import Network
 from model.readers.keys import Keys, check_layers
 from model.readers.split import Parts, arc, assemble, layout_of, place_rows, spiral
@@ -112,18 +112,16 @@ def read_micro(state: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Net
 
 def _check_config(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
+        what = f"configuration key {printable(key)}"
         if not isinstance(value, bool | int | float | str | None):
-            raise InputError(f"configuration key {key} is no plain value: it is not supported")
+            raise InputError(f"{what} is no plain value: it is not supported")
+        shown = printable(repr(value))
         if key in FIXED:
             if value not in FIXED[key]:
                 known = " or ".join(repr(x) for x in FIXED[key])
-                raise InputError(
-                    f"configuration key {key} = {value!r} is not supported (only {known})"
-                )
+                raise InputError(f"{what} = {shown} is not supported (only {known})")
         elif key not in SHOWN and value not in _OFF:
-            raise InputError(
-                f"configuration key {key} = {value!r} is unknown and may change the forward pass"
-            )
+            raise InputError(f"{what} = {shown} is unknown and may change the forward pass")
 
 
 def _frozen(config: Mapping[str, Any]) -> set[str]:

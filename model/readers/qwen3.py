@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from model.errors import InputError
+from model.errors import InputError, printable
 from model.layouts import QWEN3
 from model.network import Network
 from model.parts import Rotary, no_biases
@@ -48,7 +48,8 @@ def read_qwen3(state: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Net
     check_layers([str(name).removeprefix("model.") for name in state], "layers.")
     for key, known in FIXED.items():
         if config.get(key, known[0]) not in known:
-            raise InputError(f"config.json says {key} = {config[key]!r}: it is not supported")
+            found = printable(repr(config[key]))
+            raise InputError(f"config.json says {key} = {found}: it is not supported")
     keys = Keys(state, strip=("model.", LAYER, "self_attn.", "mlp."))
     keys.buffer("rotary_emb.inv_freq")
     W_E = keys.take("embed_tokens.weight", (None, None))
@@ -123,6 +124,7 @@ def _head_width(config: Mapping[str, Any]) -> int:
 
 def _number(config: Mapping[str, Any], key: str, default: float) -> float:
     value = config.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"config.json says {key} = {value!r}: it must be a positive number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
+        found = printable(repr(value))
+        raise InputError(f"config.json says {key} = {found}: it must be a positive number")
     return float(value)

@@ -50,6 +50,8 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
         (lambda card: card["options"].pop("eps"), "lacks 'eps'"),
         (lambda card: card["options"].update(colour=1), "unknown key 'colour'"),
         (lambda card: card["options"].update(norm="batch"), "norm is 'batch'"),
+        (lambda card: card["options"].update(eps=10**400), "eps is"),
+        (lambda card: card["options"].update(attn_scale=True), "attn_scale is True"),
         (lambda card: card["options"].update(rotary=3), "option rotary"),
         (
             lambda card: card["options"].update(

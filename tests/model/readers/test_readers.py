@@ -284,6 +284,11 @@ REFUSED: dict[str, tuple[State, str]] = {
         "are of no adder known here",
     ),
     "no tensors": ({}, "no tensors by name"),
+    "a name over two lines": (
+        {**micro(), "model_state_dict": {**micro()["model_state_dict"], "x\n\x1b[1m": draw(1)}},
+        r"tensor 'x\n\x1b[1m' is unknown",
+    ),
+    "an option over two lines": (with_config(**{"x\ny": "z\n" * 500}), r"'x\ny' = "),
 }
 
 
