@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pdoc.doc import Module
 from pdoc.render_helpers import to_html
 
-from model.shell import console, run_command, write_atomic
+from model.shell import Output, console, run_command, write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -106,10 +106,12 @@ def write_site(*, out: Path = Path("site")) -> None:
     Args:
         out: Folder of the pages; what else it holds is left alone.
     """
-    pages = build(module_names())
-    for path, page in pages.items():
-        write_atomic(out / path, page)
-    shutil.copytree(DOCS / "figures", out / "figures", dirs_exist_ok=True)
+    with Output(out, by="python docs/build.py") as output:
+        pages = build(module_names())
+        with output.writing():
+            for path, page in pages.items():
+                write_atomic(out / path, page)
+            shutil.copytree(DOCS / "figures", out / "figures", dirs_exist_ok=True)
     console.print(f"{len(pages)} pages: open {out / 'index.html'}", highlight=False)
 
 

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from model.shell import write_atomic
 
 FORMATS = ("png", "svg", "pdf")
+PRINT = 300
+"""Dots per inch of an image for print."""
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
 """Widths in inches of a figure in one and in two columns of a paper."""
 
@@ -27,7 +29,7 @@ def paper_style() -> Iterator[None]:
     """Draw for print: colour-blind safe, readable at column width, text kept as text."""
     settings: dict[Any, Any] = {
         "figure.dpi": 150,
-        "savefig.dpi": 300,
+        "savefig.dpi": PRINT,
         "font.size": 8,
         "axes.titlesize": 8,
         "axes.labelsize": 8,
@@ -49,7 +51,9 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def save_figure(
+    figure: Figure, stem: Path, formats: Sequence[str] = FORMATS, dpi: int = PRINT
+) -> list[Path]:
     """Write one figure in each format as `stem`.png and so on, atomically, and close it."""
     # It remarks on the date inside of matplotlib's own font whenever that is put into a PDF.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
@@ -57,14 +61,15 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) ->
     metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     with paper_style():
         # Laid out and cropped once: each format would do both again.
-        figure.set_dpi(mpl.rcParams["savefig.dpi"])
+        figure.set_dpi(dpi)
         figure.draw_without_rendering()
         with mpl.rc_context({"figure.constrained_layout.use": False}):
             figure.set_layout_engine(None)
         box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for name in formats:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=name, metadata=metadata.get(name), bbox_inches=box)
+            kind = {"format": name, "metadata": metadata.get(name)}
+            figure.savefig(buffer, dpi=dpi, bbox_inches=box, **kind)
             paths.append(write_atomic(stem.parent / f"{stem.name}.{name}", buffer.getvalue()))
     plt.close(figure)
     return paths

@@ -3,29 +3,29 @@
 import dataclasses
 import hashlib
 import json
-import pickle
 import platform
-import warnings
-import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from model.adder import Adder
 from model.config import ModelConfig
 from model.errors import InputError
 from model.factored import Params
+from model.lanes import find_vectors
+from model.pickled import read_pickled
 from model.published import from_published
+from model.reading import MIB, read_json, read_regular
 from model.shell import write_atomic
+from model.tensor_file import TRAJECTORY_LIMIT, as_weights, read_tensors
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 WEIGHTS, CARD, TRAJECTORY = "model.safetensors", "model.json", "trajectory.safetensors"
+CARD_LIMIT, PUBLISHED_LIMIT, MAX_STEP_DIGITS = MIB, 8 * MIB, 18
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read_checkpoint(reference: str | Path) -> Checkpoint:
         InputError: Nothing of that name, or a file that cannot be used; the message says why.
     """
     path, step = _resolve(reference)
-    if path.is_file() and path.suffix == ".pt":
+    if path.suffix == ".pt" and not path.is_dir():
         if step:
             raise InputError(f"{path} is a published file without a trajectory: leave out @{step}")
         config, params, card = _read_published(path)
@@ -126,10 +126,10 @@ def shipped() -> list[str]:
 def trajectory_steps(reference: str | Path) -> list[int]:
     """List the steps of which a checkpoint keeps snapshots (empty without a trajectory)."""
     path, _ = _resolve(reference)
-    file = (path if path.is_dir() else path.parent) / TRAJECTORY
-    if not file.exists():
+    try:
+        return _open_trajectory((path if path.is_dir() else path.parent) / TRAJECTORY)[0]
+    except FileNotFoundError:
         return []
-    return _open_trajectory(file)[0]
 
 
 def weights_sha256(params: Params) -> str:
@@ -143,7 +143,7 @@ def weights_sha256(params: Params) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Name the versions and the processor that a result depends on."""
+    """Name the versions, the processor and the vector instructions that a result depends on."""
     processor = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -151,7 +151,8 @@ def versions() -> dict[str, str]:
     except (OSError, StopIteration):
         pass
     packages = {name: metadata.version(name) for name in ("torch", "numpy", "llvmlite")}
-    return {"python": platform.python_version(), **packages, "processor": processor}
+    machine = {"processor": processor, "vectors": find_vectors().name}
+    return {"python": platform.python_version(), **packages, **machine}
 
 
 def _resolve(reference: str | Path) -> tuple[Path, str]:
@@ -160,23 +161,23 @@ def _resolve(reference: str | Path) -> tuple[Path, str]:
     A shipped name goes before a folder of that name, so that it means the same everywhere.
     """
     text = str(reference)
-    base, _, step = text.partition("@")
+    base, at, step = text.partition("@")
     names = shipped()
     if isinstance(reference, str) and base in names:
-        return SHIPPED / base, step
+        return SHIPPED / base, _check_step(step) if at else ""
     try:
         path = Path(text)
         if not path.exists():
             path = Path(base)
         else:
-            step = ""
+            at = ""
         if path.is_dir() and not (path / WEIGHTS).exists():
             raise InputError(
                 f"{path} has no {WEIGHTS}: give a folder that a training run wrote, "
                 f"or one of {', '.join(names) or 'no shipped names'}"
             )
         if path.exists():
-            return path, step
+            return path, _check_step(step) if at else ""
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -187,15 +188,20 @@ def _resolve(reference: str | Path) -> tuple[Path, str]:
     )
 
 
+def _check_step(step: str) -> str:
+    """Refuse what int() would take but is no step: other scripts' digits, thousands of them."""
+    if not (step.isascii() and step.isdigit() and len(step) <= MAX_STEP_DIGITS):
+        raise InputError(f"no snapshot of step {step[:20]!a}: a step is a number in plain digits")
+    return step
+
+
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path, CARD_LIMIT)
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing: it belongs beside the weights (published files end in .pt)"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON: copy it again ({error})") from error
     if isinstance(card, dict) and "layout" in card:
         raise InputError(
             f"{path.parent} is an adder outside the write-ups' family: this command reads that "
@@ -217,20 +223,18 @@ def _read_config(fields: dict[str, Any], path: Path) -> ModelConfig:
         raise InputError(f"{path}: {error}") from error
 
 
-def _open_tensors(path: Path) -> Params:
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is truncated or no safetensors file: copy it again") from error
-
-
 def _read_weights(path: Path) -> Params:
-    return {name: value.float() for name, value in _open_tensors(path).items()}
+    try:
+        found = read_tensors(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: copy it again") from error
+    return {name: as_weights(f"{path}: tensor {name}", value) for name, value in found.items()}
 
 
 def _open_trajectory(file: Path) -> tuple[list[int], Params]:
-    tensors = _open_tensors(file)
-    steps = tensors.pop("step", torch.empty(0)).long().flatten().tolist()
+    tensors = read_tensors(file, TRAJECTORY_LIMIT)
+    numbers = tensors.pop("step", torch.empty(0))
+    steps = numbers.flatten().tolist() if numbers.dtype == torch.int64 else []
     if not steps or any(value.ndim < 1 or len(value) != len(steps) for value in tensors.values()):
         raise InputError(f"{file} does not hold one snapshot a step: copy it again")
     return steps, tensors
@@ -238,50 +242,33 @@ def _open_trajectory(file: Path) -> tuple[list[int], Params]:
 
 def _read_snapshot(folder: Path, step: str) -> Params:
     file = folder / TRAJECTORY
-    if not file.exists():
-        raise InputError(f"{folder} has no {TRAJECTORY}: leave out @{step}")
-    steps, tensors = _open_trajectory(file)
-    if not step.isdecimal() or int(step) not in steps:
-        near = min(steps, key=lambda x: abs(x - int(step))) if step.isdecimal() else steps[-1]
-        raise InputError(f"{file} has no snapshot of step {step}: the nearest is {near}")
+    try:
+        steps, tensors = _open_trajectory(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} has no {TRAJECTORY}: leave out @{step}") from error
+    if int(step) not in steps:
+        near = min(steps, key=lambda x: abs(x - int(step)))
+        raise InputError(f"{file} has no snapshot of step {int(step)}: the nearest is {near}")
     row = steps.index(int(step))
-    return {name: value[row].float().clone() for name, value in tensors.items()}
+    return {
+        name: as_weights(f"{file}: tensor {name}", value[row]).clone()
+        for name, value in tensors.items()
+    }
 
 
 def _read_published(path: Path) -> tuple[ModelConfig, Params, dict[str, Any]]:
-    content = read_pickled(path)
+    """Read a .pt file without running what it pickles, checksums compared."""
+    data = read_regular(path, PUBLISHED_LIMIT)
     try:
+        content = read_pickled(data, PUBLISHED_LIMIT)
         config, params = from_published(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is truncated or no PyTorch file: copy it again") from error
     known = {key: content.get(key) for key in ("step", "val_exact", "params")}
     known = {key: value for key, value in known.items() if isinstance(value, int | float)}
     return config, params, {"config": config.to_dict(), "published": known}
-
-
-def read_pickled(path: Path) -> Any:
-    """Read a .pt file without running what it pickles, checksums first (torch skips them).
-
-    Raises:
-        InputError: A damaged file, or one that would run code.
-    """
-    damaged = f"{path} is truncated or no PyTorch file: copy it again"
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:
-                    raise InputError(damaged)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} would run code when loaded, so it was not: ask for a file of plain tensors"
-        ) from error
-    except Exception as error:  # a damaged pickle raises almost anything
-        raise InputError(damaged) from error
 
 
 def _check_finite(params: Params) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -91,7 +92,7 @@ class ModelConfig:
         unknown = sorted(set(fields) - known)
         if unknown:
             raise InputError(
-                f"unknown model configuration key {unknown[0]!r}: "
+                f"unknown model configuration key {reprlib.repr(unknown[0])}: "
                 f"known are {', '.join(sorted(known))}"
             )
         _check(cls().to_dict() | fields)
@@ -108,10 +109,13 @@ def _check(fields: dict[str, Any]) -> None:
     for name, (low, high) in bounds.items():
         value = fields[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InputError(f"{name} is {value!r}: it must be a whole number {low} to {high}")
+            raise InputError(
+                f"{name} is {reprlib.repr(value)}: it must be a whole number {low} to {high}"
+            )
     for name, choices in (("norm", get_args(Norm)), ("tie_qkv", get_args(TieQKV))):
         if fields[name] not in choices:
-            raise InputError(f"{name} is {fields[name]!r}: it must be one of {', '.join(choices)}")
+            found = reprlib.repr(fields[name])
+            raise InputError(f"{name} is {found}: it must be one of {', '.join(choices)}")
     if fields["tie_qkv"] in _NEEDS_RANK and fields["qkv_rank"] == 0:
         raise InputError(
             f"tie_qkv {fields['tie_qkv']} shares a factor, so qkv_rank must be 1 or more, not 0"

@@ -9,23 +9,23 @@ shape. Commands also take FILE itself; the folder is for keeping, reading and ed
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tyro.conf import Positional
 
-from model.anyone import read_network
-from model.errors import InputError
-from model.shell import console, run_command
-from model.stored import save_network
+from model.shell import OutFolder, console, run_command
 
 
-def convert(adder: Positional[str], out: Positional[Path]) -> None:
+def convert(adder: Positional[str], out: Positional[OutFolder]) -> None:
     """Write any adder as weights (model.safetensors) and a readable card (model.json).
 
     Args:
         adder: Published file (.pt, .npz, .safetensors), folder, or shipped name.
         out: Folder to write; it must not exist, or be empty.
     """
+    from model.anyone import read_network
+    from model.errors import InputError
+    from model.stored import save_network
+
     loaded = read_network(adder)
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m model.convert",
         example="python -m model.convert checkpoint_57p.pt adders/57p",
+        can_be_quiet=False,
     )
 
 

@@ -87,11 +87,14 @@ def decode(
     if not supports(tables):
         return decode_exactly(tables, a, b, prefix=prefix)
     layout = tables.layout
-    truth = layout.encode(a, b)[:, layout.n_prompt :]
+    return _run(tables, a, b, layout.encode(a, b)[:, layout.n_prompt :], prefix)
+
+
+def _run(tables: Tables, a: Tensor, b: Tensor, truth: Tensor, prefix: Tensor | None) -> Decoded:
     fed = None if prefix is None else prefix.numpy()
     tokens, margin = run_decoder(tables, a.numpy(), b.numpy(), fed)
     answer = torch.from_numpy(tokens.T).long()
-    return Decoded(answer, torch.from_numpy(margin.T), truth, layout)
+    return Decoded(answer, torch.from_numpy(margin.T), truth, tables.layout)
 
 
 def decode_exactly(
@@ -152,7 +155,10 @@ def teacher_forced(
     """Decode with the true prefix at every step, so that each step is judged alone."""
     tables = tables_of(network)
     layout = tables.layout
-    return decode(tables, a, b, prefix=layout.encode(a, b)[:, layout.n_prompt : -1])
+    truth = layout.encode(a, b)[:, layout.n_prompt :]
+    if not supports(tables):
+        return decode_exactly(tables, a, b, prefix=truth[:, :-1])
+    return _run(tables, a, b, truth, truth[:, :-1])
 
 
 def count_errors(network: Decodable, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> int:

@@ -6,7 +6,20 @@ from functools import cache
 import numpy as np
 from llvmlite import ir
 
-from model.lanes import F32, I32, I64, INTS, LANES, Code, Kernel, Lane, Memory, compile_kernel
+from model.lanes import (
+    F32,
+    I32,
+    I64,
+    INTS,
+    LANES,
+    Code,
+    Kernel,
+    Lane,
+    Memory,
+    VectorSet,
+    compile_kernel,
+    find_vectors,
+)
 from model.packing import Packing, Shape, round_up, shape_of
 from model.tables import Tables
 
@@ -269,9 +282,9 @@ class DecodeWriter:
 
 
 @cache
-def _compiled(shape: Shape) -> tuple[DecodeWriter, Kernel]:
+def _compiled(shape: Shape, vectors: VectorSet) -> tuple[DecodeWriter, Kernel]:
     writer = DecodeWriter(shape)
-    return writer, compile_kernel("decode", ARGUMENTS, writer.write)
+    return writer, compile_kernel("decode", ARGUMENTS, writer.write, vectors=vectors)
 
 
 def run_decoder(
@@ -290,7 +303,7 @@ def run_decoder(
     """
     shape = shape_of(tables)
     n_target = tables.layout.n_target
-    writer, kernel = _compiled(shape)
+    writer, kernel = _compiled(shape, find_vectors())
     n = len(a)
     n_padded = round_up(n)
     limbs = np.zeros((4, n_padded), np.int32)

@@ -13,37 +13,22 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
-from rich import box
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from tyro.conf import Positional, arg
 
-from model.anyone import AnyAdder, read_network
-from model.decode import tables_of
-from model.errors import InputError
-from model.evaluation import (
-    Evaluation,
-    evaluate,
-    official_chunks,
-    stratified_chunks,
-    uniform_chunks,
-)
-from model.shell import console, progress_console, run_command
-from model.task import OFFICIAL_SEEDS, Pairs, hard_pairs
+from model.shell import Between, Pairs, Seed, progress_bar, run_command
 
 DEFAULT_PAIRS = 100_000
-_WORTH_A_BAR = 1_000_000
 
 
 def run(
     checkpoint: Positional[str],
     official: bool = False,
-    pairs: int | None = None,
+    pairs: Pairs | None = None,
     hard: bool = False,
-    stratified: int | None = None,
-    seed: int = 0,
+    stratified: Pairs | None = None,
+    seed: Seed = 0,
     json: bool = False,
-    show: Annotated[int, arg(metavar="N")] = 20,
+    show: Annotated[int, Between(0, 1_000), arg(metavar="N")] = 20,
 ) -> None:
     """Count how often a model adds correctly, and list the pairs that it gets wrong.
 
@@ -59,16 +44,19 @@ def run(
         json: Print JSON instead of tables.
         show: How many failing pairs to list for each set, at most 1,000 (as in JSON).
     """
-    for name, value, low in (("pairs", pairs, 1), ("stratified", stratified, 1), ("show", show, 0)):
-        if value is not None and value < low:
-            raise InputError(f"--{name} is {value}: it must be {low} or more")
-    if not 0 <= seed < 2**63:
-        raise InputError(f"--seed is {seed}: it must be 0 to {2**63 - 1}")
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    from model.anyone import read_network
+    from model.decode import tables_of
+    from model.evaluation import evaluate, official_chunks, stratified_chunks, uniform_chunks
+    from model.evaluation_tables import print_failures, print_results
+    from model.task import OFFICIAL_SEEDS, hard_pairs
+
     loaded = read_network(checkpoint)
     layout = loaded.network.layout
     if not (official or pairs or hard or stratified):
         pairs = DEFAULT_PAIRS
-    sets: list[tuple[str, bool, int, Iterable[Pairs]]] = []
+    sets: list[tuple[str, bool, int, Iterable[Any]]] = []
     if official:
         n = 10_000 * len(OFFICIAL_SEEDS)
         sets.append(("official", True, n, official_chunks(layout)))
@@ -81,22 +69,15 @@ def run(
         chosen = hard_pairs(layout)
         sets.append(("hard", False, len(chosen[0]), [chosen]))
 
-    total = sum(n for _, _, n, _ in sets)
     results = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} pairs"),
-        TimeRemainingColumn(),
-        console=progress_console,
-        transient=True,
-        disable=total < _WORTH_A_BAR,
-    ) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn())
+    count = TextColumn("{task.completed:,.0f} of {task.total:,.0f} pairs")
+    with progress_bar(*columns, count, TimeRemainingColumn()) as progress:
         tables = tables_of(loaded.network)
         for name, sampled, n, chunks in sets:
             task = progress.add_task(name, total=n)
 
-            def counted(chunks: Iterable[Pairs] = chunks, task: Any = task) -> Iterator[Pairs]:
+            def counted(chunks: Iterable[Any] = chunks, task: Any = task) -> Iterator[Any]:
                 for chunk in chunks:
                     yield chunk
                     progress.advance(task, len(chunk[0]))
@@ -110,72 +91,9 @@ def run(
         }
         print(json_format.dumps(document, indent=2))
         return
-    _print_results(loaded, results)
+    print_results(loaded, results)
     for result in results:
-        _print_failures(result, show)
-
-
-def _print_results(loaded: AnyAdder, results: Sequence[Evaluation]) -> None:
-    layout = loaded.network.layout
-    n_params = f", {loaded.n_params} parameters" if loaded.n_params else ""
-    title = (
-        f"{loaded.name}{n_params}: greedy decoding, exact match of {layout.n_answer} digits in %"
-    )
-    with_end = layout.end is not None
-    headings = ["pairs", "number", "errors", "exact", "95 % interval", *(["EOS"] * with_end)]
-    table = _table(title + (", and EOS errors" if with_end else ""))
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "pairs" else "right", no_wrap=True)
-    columns = _table("errors by column: pairs first wrong there / wrong there")
-    for heading in ("pairs", *map(str, range(layout.n_answer))):
-        columns.add_column(heading, justify="left" if heading == "pairs" else "right")
-    margins = _table("smallest margin (true logit less the best other one)")
-    for heading in ("pairs", "margin", "a", "b", "column"):
-        margins.add_column(heading, justify="left" if heading == "pairs" else "right")
-    for result in results:
-        bounds = result.interval
-        cells = [
-            result.name,
-            f"{result.n:,}",
-            f"{result.errors:,}",
-            f"{100 * result.exact_match:.6f}",
-            f"{100 * bounds[0]:.6f} to {100 * bounds[1]:.6f}" if bounds else "no sample",
-        ]
-        table.add_row(*cells, *([f"{result.eos_errors:,}"] if with_end else []))
-        cells = zip(result.first_errors, result.column_errors, strict=True)
-        columns.add_row(result.name, *(f"{one}/{all_}" if all_ else "0" for one, all_ in cells))
-        if result.smallest_at:
-            where = map(str, result.smallest_at)
-            margins.add_row(result.name, f"{result.smallest_margin:.4f}", *where)
-    for each in (table, columns, margins):
-        console.print(each)
-
-
-def _print_failures(result: Evaluation, show: int) -> None:
-    shown = result.failures[:show]
-    if shown:
-        table = _table(f"failing pairs, {result.name}")
-        for heading in ("a", "b", "model", "true"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("where they part")
-        for failure in shown:
-            answer = "no number" if failure.predicted is None else str(failure.predicted)
-            parts = failure.parts.partition(" (")[0]
-            table.add_row(str(failure.a), str(failure.b), answer, str(failure.true), parts)
-        console.print(table)
-    if result.errors > len(shown):
-        more = result.errors - len(shown)
-        console.print(f"{more:,} more failing pairs, {result.name}: see --show", highlight=False)
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+        print_failures(result, show)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m model.evaluate",
         example="python -m model.evaluate 262p --official --hard",
+        can_be_quiet=False,
     )
 
 

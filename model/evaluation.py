@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model.columns import describe_difference
-from model.decode import Decodable, Decoded, decode, tables_of
+from model.decode import Decodable, decode, tables_of
 from model.decode_kernel import run_decoder
 from model.errors import InputError
 from model.intervals import clopper_pearson
@@ -127,8 +127,11 @@ def _add(result: Evaluation, tables: Tables, a: torch.Tensor, b: torch.Tensor) -
     if least < result.smallest_margin:
         fields["smallest_margin"] = least
         fields["smallest_at"] = (int(a[row]), int(b[row]), layout.step(step))
-    kept = failed[: MAX_KEPT - len(result.failures)].tolist()
-    failures = tuple(_failure(answer, i, a[suspects[i]], b[suspects[i]]) for i in kept)
+    kept = failed[: MAX_KEPT - len(result.failures)]
+    sums = layout.decode(answer.tokens[kept]).tolist()
+    margins = answer.margin[kept, :n_answer].amin(dim=1).tolist()
+    pairs = zip(a[suspects[kept]].tolist(), b[suspects[kept]].tolist(), strict=True)
+    failures = tuple(_failure(layout, *found) for found in zip(pairs, sums, margins, strict=True))
     columns = [layout.step(column) for column in range(n_answer)]
     first_errors = torch.bincount(first, minlength=n_answer)[columns]
     return dataclasses.replace(
@@ -154,15 +157,15 @@ def _sum(counts: tuple[int, ...], more: torch.Tensor) -> tuple[int, ...]:
     return tuple(old + new for old, new in zip(counts, more.tolist(), strict=True))
 
 
-def _failure(answer: Decoded, row: int, a: torch.Tensor, b: torch.Tensor) -> Failure:
-    predicted, true, layout = int(answer.sums[row]), int(a + b), answer.layout
+def _failure(layout: Layout, pair: tuple[int, int], predicted: int, margin: float) -> Failure:
+    a, b = pair
     return Failure(
-        a=int(a),
-        b=int(b),
+        a=a,
+        b=b,
         predicted=predicted if predicted >= 0 else None,
-        true=true,
-        parts=describe_difference(true, predicted, layout.n_answer, layout.base),
-        margin=float(answer.margin[row, : layout.n_answer].min()),
+        true=a + b,
+        parts=describe_difference(a + b, predicted, layout.n_answer, layout.base),
+        margin=margin,
     )
 
 

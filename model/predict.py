@@ -2,19 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-import torch
-from rich.markup import escape
-from rich.table import Table
 from tyro.conf import Positional
 
-from model.anyone import read_network
-from model.columns import carries, describe_difference, digits
-from model.decode import decode
-from model.shell import console, run_command
+from model.shell import Between, console, run_command
+
+AnyOperand = Annotated[int, Between(0, 10**18 - 1)]
+"""What some layout may take; the one at hand says how far it goes."""
 
 
-def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int]) -> None:
+def predict(
+    checkpoint: Positional[str], a: Positional[AnyOperand], b: Positional[AnyOperand]
+) -> None:
     """Add two numbers with a model and show where its answer parts from the truth.
 
     Args:
@@ -22,9 +22,20 @@ def predict(checkpoint: Positional[str], a: Positional[int], b: Positional[int])
         a: First operand, 0 to the largest that the model reads (9999999999 for ten digits).
         b: Second operand.
     """
+    import torch
+    from rich.markup import escape
+    from rich.table import Table
+
+    from model.anyone import read_network
+    from model.columns import carries, describe_difference, digits
+    from model.decode import decode
+    from model.errors import InputError
+
     network = read_network(checkpoint).network
     layout = network.layout
-    layout.check_operands(min(a, b), max(a, b))
+    for name, value in (("a", a), ("b", b)):
+        if value > layout.max_operand:
+            raise InputError(f"{name} is {value}: it must be 0 to {layout.max_operand}")
     first, second = torch.tensor([a]), torch.tensor([b])
     decoded = decode(network, first, second)
     n, base = layout.n_answer, layout.base
@@ -56,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m model.predict",
         example="python -m model.predict 262p 9304630660 8594408863",
+        can_be_quiet=False,
     )
 
 

@@ -1,5 +1,6 @@
 """Reads the dictionaries that the write-ups' authors published as .pt files."""
 
+import reprlib
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from model.config import VOCAB_SIZE, ModelConfig, param_shapes
 from model.errors import InputError
 from model.factored import Params
+from model.tensor_file import as_weights, check_name
 
 # Keys that this family leaves at one value: any other value is another forward pass.
 _FIXED: dict[str, Any] = {
@@ -23,6 +25,7 @@ _FIXED: dict[str, Any] = {
 # Keys that change only how the model was trained.
 _IGNORED = ("dropout", "pe_init_period")
 _RENAMED = {"max_seq_len": "n_ctx"}
+_LONGEST = 80
 _KEPT = ("d_model", "d_ff", "pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank", "tie_qkv")
 
 _BLOCK = "blocks.0."
@@ -61,14 +64,10 @@ def from_published(content: Any) -> tuple[ModelConfig, Params]:
 
 
 def _plain(key: str, value: Any) -> Tensor:
-    if (
-        not isinstance(value, Tensor)
-        or value.layout != torch.strided
-        or value.device.type != "cpu"
-        or not value.is_floating_point()
-    ):
+    check_name(key)
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         raise InputError(f"model_state[{key!r}] is no plain tensor of numbers: it cannot be used")
-    return value.detach().float()
+    return as_weights(f"model_state[{key!r}]", value)
 
 
 def _ordered(params: Params, config: ModelConfig) -> list[str]:
@@ -82,10 +81,12 @@ def _config(published: dict[str, Any]) -> ModelConfig:
             raise InputError(f"configuration key {key} is missing: not a published adder")
     use_rmsnorm = published.pop("use_rmsnorm", False)
     if not isinstance(use_rmsnorm, bool):
+        _check_plain("use_rmsnorm", use_rmsnorm)
         raise InputError(f"configuration key use_rmsnorm is {use_rmsnorm!r}: it must be a bool")
     norm = "rms" if use_rmsnorm else "layer"
     fields: dict[str, Any] = {}
     for key, value in published.items():
+        _check_plain(key, value)
         if key in _FIXED:
             if value != _FIXED[key]:
                 raise InputError(
@@ -102,6 +103,15 @@ def _config(published: dict[str, Any]) -> ModelConfig:
         fields.setdefault(key, 0)
     fields.setdefault("tie_qkv", "none")
     return ModelConfig.from_dict({"norm": norm, **fields})
+
+
+def _check_plain(key: Any, value: Any) -> None:
+    """Refuse what could not be compared or printed: tensors, containers, very long texts."""
+    if not isinstance(key, str) or len(key) > _LONGEST or not key.isprintable():
+        raise InputError(f"configuration key {reprlib.repr(key)} is unknown: no published adder")
+    if type(value) not in (bool, int, float, str) or len(str(value)) > _LONGEST:
+        kind = type(value).__name__
+        raise InputError(f"configuration key {key} holds a {kind}: it must be a short plain value")
 
 
 def _translate(key: str, value: Tensor, config: ModelConfig) -> list[tuple[str, Tensor]]:

@@ -13,17 +13,16 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from model.checkpoint import CARD, WEIGHTS, versions
+from model.checkpoint import CARD, CARD_LIMIT, WEIGHTS, versions
 from model.errors import InputError, printable
 from model.layouts import Layout
 from model.network import Network
 from model.parts import OPTIONS, Rotary
+from model.reading import read_json
 from model.shell import write_atomic
-
-CARD_LIMIT, WEIGHTS_LIMIT = 2**20, 2**26
+from model.tensor_file import read_tensors
 
 
 def save_network(folder: Path, network: Network, card: dict[str, Any]) -> Path:
@@ -60,12 +59,9 @@ def save_network(folder: Path, network: Network, card: dict[str, Any]) -> Path:
 
 def is_stored(folder: Path) -> bool:
     """Tell whether a folder holds a network of the general kind."""
-    file = folder / CARD
-    if not file.is_file() or file.stat().st_size > CARD_LIMIT:
-        return False
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        card = read_json(folder / CARD, CARD_LIMIT)
+    except (InputError, FileNotFoundError):
         return False
     return isinstance(card, dict) and "layout" in card
 
@@ -77,10 +73,7 @@ def read_stored(folder: Path) -> tuple[Network, dict[str, Any]]:
         InputError: A file is missing or damaged, or card and weights do not belong together.
     """
     file = folder / CARD
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not readable JSON: copy it again") from error
+    card = read_json(file, CARD_LIMIT)
     try:
         for name in ("layout", "options"):
             if not isinstance(card.get(name), dict):
@@ -148,10 +141,6 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     try:
-        if file.stat().st_size > WEIGHTS_LIMIT:
-            raise InputError(f"{file} has over {WEIGHTS_LIMIT // 2**20} MiB: it is no adder")
-        return safetensors.torch.load(file.read_bytes())
-    except InputError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file} is truncated or no safetensors file: copy it again") from error
+        return read_tensors(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing: copy it again") from error

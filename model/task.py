@@ -19,36 +19,19 @@ from model.columns import column_state as column_state
 from model.columns import describe_difference as describe_difference
 from model.columns import digits
 from model.layouts import WRITE_UPS, Layout
+from model.sums import HARD_CASES
+from model.sums import MAX_OPERAND as MAX_OPERAND
+from model.sums import N_ANSWER as N_ANSWER
+from model.sums import N_DIGITS as N_DIGITS
 
-N_DIGITS = WRITE_UPS.width
-N_ANSWER = WRITE_UPS.n_answer
 N_TARGET = WRITE_UPS.n_target
 N_PROMPT = WRITE_UPS.n_prompt
 N_INPUT = WRITE_UPS.n_input
-MAX_OPERAND = WRITE_UPS.max_operand
 PLUS, EQUALS, PAD, EOS = 10, 11, 12, 13
 TOKENS = WRITE_UPS.token_names
 
 Pairs = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
 """Operands a and b, int64, equally many."""
-
-HARD_CASES: dict[str, tuple[int, int]] = {
-    "zero plus zero": (0, 0),
-    "all nines": (9999999999, 9999999999),
-    "full carry chain": (9999999999, 1),
-    "full carry chain, commuted": (1, 9999999999),
-    "all nines plus zero": (9999999999, 0),
-    "propagate everywhere, no carry": (1234567890, 8765432109),
-    "propagate everywhere, one carry": (1234567890, 8765432110),
-    "nines and a carry in the middle": (9999950000, 50000),
-    "long chain that stops below the top": (899999999, 1),
-    "alternating generate and kill": (9090909090, 9090909090),
-    "fives": (5555555555, 5555555555),
-    "fours and fives": (4444444444, 5555555555),
-    "published failing case": (9304630660, 8594408863),
-    "published failing case, commuted": (8594408863, 9304630660),
-}
-"""Named pairs (a, b) that stress carries; the last ones are the report's one error."""
 
 
 a_position = WRITE_UPS.a_position

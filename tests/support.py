@@ -1,11 +1,17 @@
 """Networks and inputs that several tests share."""
 
+import pytest
 import torch
 
 from model.adder import Adder
-from model.config import ModelConfig, TieQKV, param_shapes
+from model.config import PRESETS, ModelConfig, TieQKV, param_shapes
+from model.factored import init_params
+from model.lanes.vectors import supported_sets
 from model.task import N_INPUT, encode, uniform_pairs
 from train.config import TrainConfig
+
+EVERY_SET = [pytest.param(kind, id=kind.name) for kind in supported_sets()]
+"""Every set of vector instructions that this processor has."""
 
 FULL_OR_RANKED: list[tuple[TieQKV, int]] = [
     ("none", 0),
@@ -51,6 +57,23 @@ def random_adder(config: ModelConfig, seed: int = 0) -> Adder:
         for name, shape in param_shapes(config).items()
     }
     return Adder(config, params)
+
+
+def lively_adder(name: str, seed: int = 3) -> Adder:
+    """A preset at random, with gains and biases of the norms that are not those of the start."""
+    config = PRESETS[name]
+    params = init_params(config, seed, token_std=0.7, position_std=0.7, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    for key, value in params.items():
+        if key.startswith("ln"):
+            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            params[key] = value + 0.3 * noise
+    return Adder(config, params)
+
+
+def tokens_of(n: int, seed: int = 0) -> torch.Tensor:
+    """Whole sequences of uniform pairs."""
+    return encode(*uniform_pairs(n, torch.Generator().manual_seed(seed)))
 
 
 def some_tokens(n: int = 3) -> torch.Tensor:

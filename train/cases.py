@@ -1,14 +1,17 @@
 """Extra training cases from a file: pairs, or contexts with free digits."""
 
+import io
+import reprlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from model.errors import InputError
+from model.reading import MIB, read_regular
 from model.task import MAX_OPERAND, N_DIGITS
 
-FREE = "?"
+FREE, CASES_LIMIT = "?", 4 * MIB
 
 
 def read_cases(path: Path) -> np.ndarray:
@@ -21,13 +24,15 @@ def read_cases(path: Path) -> np.ndarray:
         Array (n, 20) int32: digits of a then of b, units first, -1 where free.
 
     Raises:
-        InputError: No such file, no such columns, or an operand that cannot be read.
+        InputError: No regular file, no such columns, or an operand that cannot be read.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["a", "b"])
+        data = io.BytesIO(read_regular(path, CASES_LIMIT))
     except FileNotFoundError as error:
         raise InputError(f"no file of cases {path}") from error
-    except (ValueError, OSError) as error:
+    try:
+        table = pd.read_csv(data, dtype=str, keep_default_na=False, usecols=["a", "b"])
+    except ValueError as error:
         raise InputError(f"{path} is no CSV with columns a and b") from error
     if table.empty:
         raise InputError(f"{path} has no cases")
@@ -51,7 +56,7 @@ def _operand(text: str, path: Path) -> list[int]:
     padded = text.zfill(N_DIGITS)
     if len(padded) != N_DIGITS or not set(padded) <= set("0123456789" + FREE) or not text:
         raise InputError(
-            f"{path}: operand {text!r} is neither a number 0 to {MAX_OPERAND} "
+            f"{path}: operand {reprlib.repr(text)} is neither a number 0 to {MAX_OPERAND} "
             f"nor ten characters of digits and {FREE}"
         )
     return [-1 if x == FREE else int(x) for x in reversed(padded)]

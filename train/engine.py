@@ -16,7 +16,7 @@ from model.adder import forward
 from model.config import ModelConfig, param_shapes
 from model.errors import InputError
 from model.factored import Params, init_params
-from model.lanes import LANES, Kernel
+from model.lanes import LANES, Kernel, VectorSet, find_vectors
 from model.task import N_INPUT, N_PROMPT, encode
 from train.batches import draw_batch
 from train.config import ADAM_EPS, BETA_1, BETA_2, TrainConfig
@@ -123,9 +123,9 @@ def fused_supports(model: ModelConfig) -> bool:
 
 
 @cache
-def _compiled(model: ModelConfig) -> tuple[StepWriter, Kernel]:
+def _compiled(model: ModelConfig, vectors: VectorSet) -> tuple[StepWriter, Kernel]:
     writer = StepWriter(model)
-    return writer, writer.compile()
+    return writer, writer.compile(vectors=vectors)
 
 
 def _aligned(n: int, dtype: type = np.float32) -> np.ndarray:
@@ -145,7 +145,7 @@ class FusedEngine:
     ) -> None:
         """Compile the kernel (once a process and shape) and reserve its memory."""
         self.config, self.seed = config, seed
-        self.writer, self.kernel = _compiled(model)
+        self.writer, self.kernel = _compiled(model, find_vectors())
         self.cases = np.ascontiguousarray(np.zeros((0, 20)) if cases is None else cases, np.int32)
         n = padded(self.writer.n_params)
         self._params, self._mean, self._square, self._grad = (_aligned(n) for _ in range(4))

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import safetensors
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from model.checkpoint import read_checkpoint
 from model.errors import InputError
+from model.reading import MIB, read_regular
 from model.shell import write_atomic
+from model.tensor_file import parse_metadata, parse_tensors
 from train.engine import State, fresh_state, state_from
 from train.spec import RunSpec
 
 STATE, LOG = "state.safetensors", "log.csv"
+STATE_LIMIT = 512 * MIB
 ATTEMPT_STRIDE = 1_000_003
 """Distance between the initial seeds of a run's attempts."""
 
@@ -120,15 +121,16 @@ def resume(spec: RunSpec, folder: Path) -> Progress | None:
         InputError: Another run, or a damaged file.
     """
     path = folder / STATE
-    if not path.exists():
+    try:
+        data = read_regular(path, STATE_LIMIT)
+    except FileNotFoundError:
         return None
     try:
-        with safetensors.safe_open(str(path), framework="np") as file:
-            content = json.loads(file.metadata()["progress"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: value.numpy() for name, value in parse_tensors(data, path).items()}
+        content = json.loads(parse_metadata(data)["progress"])
         same = RunSpec.from_dict(content["spec"]) == spec
         state = State(arrays["params"], arrays["mean"], arrays["square"], content["step"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: delete {folder} to start the run over") from error
     if not same:
         raise InputError(f"{folder} holds another run: choose another --out, or delete it")

@@ -15,14 +15,16 @@ import torch
 
 from model.adder import Adder
 from model.checkpoint import TRAJECTORY, read_checkpoint, save, versions
-from model.shell import write_atomic
-from train.cases import read_cases
+from model.reading import read_regular
+from model.shell import Output, write_atomic
+from train.cases import CASES_LIMIT, read_cases
 from train.engine import make_engine, unflatten
 from train.progress import Boundaries, Progress, begin, place_boundaries, resume, save_progress
 from train.schedule import LR, schedule
 from train.spec import RunSpec
 from train.validation import Score, count_test_errors, validate
 
+COMMAND = "python -m train"
 RUN, CASES = "run.json", "cases.csv"
 SAVE_SECONDS = 5.0
 N_TEST = 100_000
@@ -54,7 +56,8 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
     """Train to the end, resuming whatever the folder already holds of the same run.
 
     Interrupted at any moment, it loses at most the work since the last save (5 s, or one row of the
-    log if that takes longer), and a resumed run ends with the same weights, bit for bit.
+    log if that takes longer), and a resumed run ends with the same weights, bit for bit
+    (with the same vector instructions: see docs/training.md).
 
     Args:
         spec: The run.
@@ -62,9 +65,20 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
         report: Called with each new row of the log.
 
     Raises:
+        FolderInUse: Another process trains there.
         InputError: The folder holds another run or a damaged file, or the specification cannot be
             met (no such parent, cases or device).
     """
+    with Output(folder, by=COMMAND) as output:
+        progress = resume(spec, folder) or begin(spec)
+        if progress.status == "running" or not output.is_whole:
+            with output.writing():
+                progress = _train(spec, folder, progress, report)
+        return RunResult(progress.status, progress.state.step, progress.best_row, folder)
+
+
+def _train(spec: RunSpec, folder: Path, progress: Progress, report: Report | None) -> Progress:
+    """Take a run from where it stands to its end, saving on the way."""
     cases = read_cases(Path(spec.cases)) if spec.cases else None
     engine = make_engine(
         spec.model,
@@ -74,7 +88,6 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
         reference=spec.reference,
         cases=cases,
     )
-    progress = resume(spec, folder) or begin(spec)
     saved = time.monotonic()
     boundaries = place_boundaries(spec)
     losses: list[np.ndarray] = []
@@ -88,7 +101,7 @@ def train_run(spec: RunSpec, folder: Path, report: Report | None = None) -> RunR
                 save_progress(progress, spec, folder)
                 saved = time.monotonic()
     export(progress, spec, folder, engine.name)
-    return RunResult(progress.status, progress.state.step, progress.best_row, folder)
+    return progress
 
 
 def find_next_stop(progress: Progress, spec: RunSpec, boundaries: Boundaries) -> int | None:
@@ -163,9 +176,10 @@ def _score(row: dict[str, float | int]) -> Score:
 
 
 def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None:
-    """Write checkpoint, trajectory and run.json of an ended run, log and state last."""
+    """Write log, state, checkpoint and trajectory of an ended run, and run.json last."""
+    save_progress(progress, spec, folder)
     if spec.cases:
-        write_atomic(folder / CASES, Path(spec.cases).read_bytes())
+        write_atomic(folder / CASES, read_regular(Path(spec.cases), CASES_LIMIT))
     _write_trajectory(progress, spec, folder)
     result: dict[str, Any] = {
         "status": progress.status,
@@ -202,7 +216,6 @@ def export(progress: Progress, spec: RunSpec, folder: Path, engine: str) -> None
         }
         save(folder, model, card)
     write_atomic(folder / RUN, json.dumps(_finite(result), indent=2) + "\n")
-    save_progress(progress, spec, folder)
 
 
 def _ancestry(spec: RunSpec) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
+from model.shell import Seed, Steps, check_fields
 from train.config import PUBLISHED, TrainConfig
 
 StopRule = tuple[tuple[int, float], ...]
@@ -30,8 +31,8 @@ class RunSpec:
 
     model: ModelConfig
     train: TrainConfig
-    seed: int
-    every: int = 1_000
+    seed: Seed
+    every: Steps = 1_000
     reference: bool = False
     device: str = dataclasses.field(default="cpu", compare=False)
     stop_rule: StopRule = ()
@@ -40,8 +41,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         """Check what the parts cannot check alone."""
-        if self.every < 1:
-            raise InputError(f"every is {self.every}: it must be 1 or more")
+        check_fields(self)
         for name in ("restart_step", "second_step"):
             step = getattr(self.train, name)
             if self.train.restarts and step % self.every:

@@ -22,14 +22,10 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from tyro.conf import Positional
 
-from analyses.adderboard.submission import write_submission
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
-from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, run_command, write_atomic
+from model.shell import console
 from model.task import MAX_OPERAND, N_INPUT
 
 EDGE_CASES = (
@@ -163,38 +159,3 @@ def print_score(score: Score) -> None:
     lines += [f"wrong: {a} + {b} = {a + b}, model {got}" for a, b, got in score.failures[:10]]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def export(
-    checkpoint: Positional[str],
-    *,
-    out: Path = Path("submission.py"),
-    author: str = "carrylens",
-    one_by_one: bool = False,
-) -> int:
-    """Write a checkpoint as one self-contained file, then test that file; exit 1 below 99 %.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        out: The file to write.
-        author: Name in its metadata.
-        one_by_one: Send all 10,010 sums through add(), as the board does (slower).
-    """
-    if out.suffix != ".py":
-        raise InputError(f"--out is {out}: it must be a .py file")
-    source = read_checkpoint(checkpoint)
-    write_atomic(out, write_submission(source.model, source.name, author))
-    score = check_submission(out, source.model, one_by_one=one_by_one)
-    console.print(f"written to {out}", highlight=False, soft_wrap=True)
-    print_score(score)
-    return 0 if score.qualifies else 1
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        export,
-        argv,
-        prog="python -m analyses.adderboard",
-        example="python -m analyses.adderboard 262p --out submission.py",
-    )

@@ -1,9 +1,9 @@
+from .config import Config as Config
 from .local_answers import PREFIXES as PREFIXES
 from .scrubbing import SITES as SITES
 from .study import TABLES as TABLES
-from .study import Config as Config
 from .study import Result as Result
 from .study import describe as describe
 from .study import plot as plot
 from .study import run as run
-from .study import write as write
+from .study import write_tables as write_tables

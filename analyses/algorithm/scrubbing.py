@@ -71,7 +71,9 @@ def choose_donors(
     Returns:
         Indices of donors; -1 where there is none.
     """
-    nested = len(np.unique(np.stack([state, cells]), axis=1).T) == len(np.unique(state))
+    states, which = np.unique(state, return_inverse=True)
+    places, where = np.unique(cells, return_inverse=True)
+    nested = len(np.unique(which * len(places) + where)) == len(states)
     apart = np.arange(len(state)) if nested else cells
     order = rng.permutation(len(state))
     order = order[np.argsort(state[order], kind="stable")]

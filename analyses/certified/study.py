@@ -3,14 +3,13 @@
 python -m analyses.certified 262p
 """
 
-from collections.abc import Sequence
-
-from tyro.conf import Positional
+from pathlib import Path
 
 from interp.certify import CLAIMS, TOTAL, Certificate, Count, Result, run, write_certificate
 from model.checkpoint import CARD, read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.reading import read_regular
+from model.shell import Output, write_atomic
 
 HEADING = "## Certified"
 NEXT_HEADING = "## How it was made"
@@ -57,41 +56,19 @@ def certify_shipped(name: str) -> Result:
     readme = checkpoint.path / "README.md"
     if not (checkpoint.path / CARD).exists() or not readme.exists():
         raise InputError(f"{name} is no shipped folder with {CARD} and README.md")
-    result = run(checkpoint.model)
-    wrong = result.atlas[result.atlas["real"] == "wrong"]
-    witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
-    write_certificate(result.certificate, witnesses, checkpoint.path / "certificate.json")
-    card = readme.read_text(encoding="utf-8")
-    before, _, after = card.partition(NEXT_HEADING)
-    before = before.partition(HEADING)[0]
-    section = write_section(result.certificate, checkpoint.path.name)
-    write_atomic(readme, before + section + NEXT_HEADING + after)
+    with Output(checkpoint.path, by="python -m analyses.certified", adds=True) as output:
+        result = run(checkpoint.model)
+        with output.writing():
+            _write(result, checkpoint.path, readme)
     return result
 
 
-def certify_all(checkpoints: Positional[tuple[str, ...]]) -> None:
-    """Certify shipped models and keep the certificates beside them.
-
-    Args:
-        checkpoints: Shipped names or folders.
-    """
-    if not checkpoints:
-        raise InputError("no checkpoints: give shipped names, such as 262p")
-    for name in checkpoints:
-        certificate = certify_shipped(name).certificate
-        console.print(
-            f"{name}: right in real arithmetic on {say_count(certificate.real)}; in float32 on "
-            f"{say_count(certificate.float32)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        certify_all,
-        argv,
-        prog="python -m analyses.certified",
-        example="python -m analyses.certified 262p 311p",
-    )
+def _write(result: Result, folder: Path, readme: Path) -> None:
+    wrong = result.atlas[result.atlas["real"] == "wrong"]
+    witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
+    write_certificate(result.certificate, witnesses, folder / "certificate.json")
+    card = read_regular(readme).decode()
+    before, _, after = card.partition(NEXT_HEADING)
+    before = before.partition(HEADING)[0]
+    section = write_section(result.certificate, folder.name)
+    write_atomic(readme, before + section + NEXT_HEADING + after)

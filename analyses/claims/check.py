@@ -16,16 +16,14 @@ from pathlib import Path
 import pandas as pd
 from rich import box
 from rich.table import Table
-from tyro.conf import Positional
 
 from analyses.claims import paper, training, weights
 from analyses.claims.data import CLAIMS, Claim
 from analyses.claims.finding import Measure
-from analyses.claims.world import World, read_world
+from analyses.claims.world import World
 from interp.failure_diff import records
 from interp.output import save_json, save_table
-from model.checkpoint import shipped
-from model.shell import console, progress_console, run_command, write_atomic
+from model.shell import console, write_atomic
 
 MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
 """Every measure by name; each takes the world and the arguments of its claim."""
@@ -82,25 +80,10 @@ def to_markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def claims(
-    checkpoints: Positional[tuple[str, ...]] = (),
-    pairs: int = 10_000_000,
-    certify: bool = False,
-    out: Path = Path("out/claims"),
-) -> None:
-    """Check the statements of the two write-ups against checkpoints, sweeps and logs.
-
-    Args:
-        checkpoints: Shipped names, folders, published .pt files; all shipped ones if none is given.
-        pairs: Uniform pairs on which accuracy is measured, beside the official 100,000.
-        certify: Also count the right answers among all 10^20 pairs (half a minute a checkpoint).
-        out: Folder for claims.csv, claims.json and claims.md.
-    """
-    world = read_world(checkpoints or shipped(), pairs, certify=certify)
-    with progress_console.status("checking") as status:
-        table = check(world, report=lambda claim: status.update(claim.statement))
-    save_table(table, out / "claims.csv")
-    write_atomic(out / "claims.md", to_markdown(table))
+def write(table: pd.DataFrame, world: World, pairs: int, folder: Path) -> None:
+    """Write the findings as a table, as JSON and for a report."""
+    save_table(table, folder / "claims.csv")
+    write_atomic(folder / "claims.md", to_markdown(table))
     summary = {
         "checkpoints": [subject.name for subject in world.subjects],
         "sweeps": [sweep.name for sweep in world.sweeps],
@@ -113,7 +96,11 @@ def claims(
         "claims": [dataclasses.asdict(claim) for claim in CLAIMS],
         "findings": records(table),
     }
-    save_json(summary, out / "claims.json")
+    save_json(summary, folder / "claims.json")
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print the findings."""
     view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("statement", "verdict", "measured", "95 % interval"):
         view.add_column(name)
@@ -123,14 +110,3 @@ def claims(
     console.print(view)
     counts = table["verdict"].value_counts()
     console.print(", ".join(f"{n} {name}" for name, n in counts.items()), highlight=False)
-    console.print(f"tables: {out}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        claims,
-        argv,
-        prog="python -m analyses.claims",
-        example="python -m analyses.claims 262p 311p",
-    )

@@ -1,7 +1,6 @@
 """What statements are checked against: checkpoints with their accuracy, sweeps, training logs."""
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
 from model.evaluation import Evaluation, evaluate, uniform_chunks
+from model.reading import open_regular, read_json
 from model.task import OFFICIAL_SEEDS, official_split
 from train.config import PUBLISHED
 from train.progress import LOG
@@ -100,7 +100,7 @@ class Subject:
         file = (path if path.is_dir() else path.parent) / LOG
         if self.published or not file.exists():
             return None
-        table = pd.read_csv(file)
+        table = pd.read_csv(open_regular(file))
         return table if {"step", "exact"} <= set(table.columns) else None
 
 
@@ -176,13 +176,13 @@ def read_sweeps(folder: Path) -> tuple[Sweep, ...]:
     """
     sweeps = []
     for path in sorted(folder.rglob("*.csv")):
-        table = pd.read_csv(path)
+        table = pd.read_csv(open_regular(path))
         if not {"seed", "best_exact"} <= set(table.columns):
             continue
         if not path.with_suffix(".json").exists():
             continue
         try:
-            spec = json.loads(path.with_suffix(".json").read_text())["spec"]
+            spec = read_json(path.with_suffix(".json"))["spec"]
             config = ModelConfig.from_dict(spec["model"])
             steps = int(spec["train"]["steps"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,34 +14,31 @@ weights: what it reaches is due to the steps and not to the start.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-import tyro
 from matplotlib.figure import Figure
 from rich.table import Table
-from tyro.conf import Positional
 
+from analyses.compression.config import Config, read_target
 from interp.anatomy import clean_run, fold
 from interp.output import TWO_COLUMNS, paper_style, save_figure, save_json, save_table
-from interp.truncation import RANKS, drop_units, second_moments, truncate
+from interp.truncation import drop_units, second_moments, truncate
 from model.adder import Adder
-from model.checkpoint import read_checkpoint, save
+from model.checkpoint import save
 from model.config import PRESETS
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, run_command
+from model.shell import console, read_seeds
 from model.task import uniform_pairs
 from train.finetune import run_rounds
 from train.spec import FINETUNE
-from train.sweep import read_seeds
 
 TABLE_7 = {
     PRESETS["303p"]: ("2/56", "99.3 %"),
@@ -49,46 +46,6 @@ TABLE_7 = {
     PRESETS["271p"]: ("0/14", "0.8 %"),
 }
 """The report's Table 7, by shape: seeds that grokked from scratch, best validation score."""
-
-FIELDS = (*RANKS, "d_ff")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Which shapes to reach, and how to fine-tune them.
-
-    Raises:
-        InputError: A target or a number that cannot be used.
-    """
-
-    targets: tuple[str, ...] = (
-        "attn_out_rank=2",
-        "attn_out_rank=1",
-        "attn_out_rank=1,d_ff=4",
-        "ffn_rank=2",
-        "attn_out_rank=2,ffn_rank=2",
-        "attn_out_rank=1,ffn_rank=2",
-        "qkv_rank=2",
-        "pos_rank=2",
-        "pos_rank=2,d_ff=6",
-    )
-    """Shapes as FIELD=VALUE,...; those that the network already has or lacks are passed over."""
-    steps: int = 20_000
-    """Steps of fine-tuning, for cut networks and controls alike."""
-    lr: float = 3e-3
-    """Peak learning rate of fine-tuning."""
-    seeds: tuple[str, ...] = ("0-1",)
-    """Seeds of the data stream, numbers and ranges; controls also draw their weights from them."""
-    n: int = 100_000
-    """Uniform sums on which networks are decoded before fine-tuning."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        for target in self.targets:
-            read_target(target)
-        read_seeds(self.seeds)
-        if self.n < 100:
-            raise InputError(f"--n is {self.n}: it must be at least 100")
 
 
 @dataclass(frozen=True)
@@ -101,23 +58,6 @@ class Result:
     """
 
     table: pd.DataFrame
-
-
-def read_target(text: str) -> dict[str, int]:
-    """Read a shape such as "attn_out_rank=1,d_ff=4".
-
-    Raises:
-        InputError: Not of that form, or a field that cannot be cut.
-    """
-    target = {}
-    for part in text.split(","):
-        field, _, value = part.partition("=")
-        if field not in FIELDS or not value.isdigit():
-            raise InputError(
-                f"target {text!r} is not FIELD=VALUE,... with fields {', '.join(FIELDS)}"
-            )
-        target[field] = int(value)
-    return target
 
 
 def cut_to(model: Adder, target: dict[str, int], seed: int = 0) -> Adder:
@@ -151,7 +91,7 @@ def run(model: Adder, config: Config, folder: Path, *, source: str, workers: int
     Raises:
         InputError: No target is smaller than the network.
     """
-    pairs = uniform_pairs(config.n, torch.Generator().manual_seed(1))
+    pairs = uniform_pairs(config.pairs, torch.Generator().manual_seed(1))
     recipe = dataclasses.replace(FINETUNE, lr=config.lr, steps=config.steps)
     seeds = read_seeds(config.seeds)
     targets = [t for t in map(read_target, config.targets) if is_smaller(model, t)]
@@ -169,7 +109,7 @@ def run(model: Adder, config: Config, folder: Path, *, source: str, workers: int
             runs, _ = run_rounds(str(place / "start"), [recipe], seeds, place, workers=workers)
             rows.append(
                 {"target": name, "start": start, "n_params": cut.config.n_params}
-                | _rates("before", right, config.n)
+                | _rates("before", right, config.pairs)
                 | _after(runs)
                 | dict(zip(_PUBLISHED, TABLE_7.get(cut.config, ("", "")), strict=True))
             )
@@ -250,35 +190,8 @@ def print_result(result: Result, name: str) -> None:
     console.print(shown)
 
 
-def compress(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    workers: int = 2,
-    out: Path = Path("out/compression"),
-) -> None:
-    """Cut a trained network to smaller shapes, fine-tune briefly, and compare with Table 7.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        config: Which shapes, and how to fine-tune.
-        workers: Processes.
-        out: Folder of the results; each checkpoint gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    folder = out / source.name
-    result = run(source.model, config, folder / "runs", source=source.name, workers=workers)
+def write(result: Result, name: str, config: Config, folder: Path) -> None:
+    """Write table, settings and figure."""
     save_table(result.table, folder / "compression.csv")
-    save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
+    save_json({"checkpoint": name, "config": asdict(config)}, folder / "config.json")
     save_figure(plot(result), folder / "compression")
-    print_result(result, source.name)
-    console.print(f"table, figure and networks: {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        compress,
-        argv,
-        prog="python -m analyses.compression",
-        example="python -m analyses.compression 311p --targets attn_out_rank=1",
-    )

@@ -8,21 +8,20 @@ each run what made it. A run is given as its folder, as a shipped checkpoint, or
 sweep or of rounds of fine-tuning, out of which the runs are chosen.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tyro.conf import Positional
 
 from analyses.claims import RESULTS
 from interp.output import save_json, save_table
 from model.checkpoint import CARD, read_checkpoint, versions
 from model.config import ModelConfig
 from model.errors import InputError
-from model.shell import console, run_command
+from model.reading import open_regular, read_json
+from model.shell import console
 from train.config import PUBLISHED, TrainConfig
 from train.finetune import choose_best
 from train.progress import LOG
@@ -107,9 +106,9 @@ def read_run(name: str, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         InputError: A file is missing or damaged.
     """
     try:
-        card = json.loads((folder / CARD).read_text()) if (folder / CARD).exists() else {}
+        card = read_json(folder / CARD) if (folder / CARD).exists() else {}
         if (folder / RUN).exists():
-            result = json.loads((folder / RUN).read_text())
+            result = read_json(folder / RUN)
             keys = ("command", "attempts", "status", "best")
             made = {**result["spec"], **{key: result[key] for key in keys}}
         else:
@@ -167,7 +166,7 @@ def read_curves(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     table = _read_table(path, COLUMNS)
     try:
-        facts = json.loads(path.with_suffix(".json").read_text())
+        facts = read_json(path.with_suffix(".json"))
         keys = {"run", "stage", "n_params", "attempts", *PUBLISHED.to_dict()}
         keys |= {f"best_{key}" for key in BEST}
         assert {"pairs_uniform", "pairs_hard"} <= facts.keys()
@@ -193,7 +192,7 @@ def _tabulate(results: Sequence[Path]) -> pd.DataFrame:
     rows = []
     for path in results:
         try:
-            rows.append(tabulate_result(json.loads(path.read_text())))
+            rows.append(tabulate_result(read_json(path)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is damaged: train the run again") from error
     return pd.DataFrame(rows).sort_values("seed", ignore_index=True)
@@ -201,7 +200,7 @@ def _tabulate(results: Sequence[Path]) -> pd.DataFrame:
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(open_regular(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or damaged: copy or make it again") from error
     lacking = [name for name in columns if name not in table]
@@ -210,50 +209,18 @@ def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def curves(
-    names: Positional[tuple[str, ...]],
-    *,
-    take: tuple[str, ...] = (),
-    all_seeds: bool = False,
-    runs: Path = Path("runs"),
-    out: Path = CURVES,
-) -> None:
-    """Keep the training curves that the gallery's figures are drawn from.
-
-    Args:
-        names: Figures whose curves to keep: training, pipeline, transition.
-        take: Runs, stores or shipped checkpoints to take instead of the figure's own.
-        all_seeds: Of the sweeps in --take, every run instead of the best.
-        runs: Where the runs are.
-        out: Where the tables go.
-    """
-    unknown = [name for name in names if name not in CURVE_SETS]
-    if unknown or not names:
-        problem = f"no curves {unknown[0]!r}" if unknown else "no figure named"
-        raise InputError(f"{problem}: choose from {', '.join(CURVE_SETS)}")
-    if take and len(names) > 1:
-        raise InputError("--take is for one figure: name just that one")
-    for name in names:
-        wanted = CURVE_SETS[name]
-        stores = take or tuple(str(runs / store) for store in wanted.stores)
-        missing = [store for store in stores if not take and not Path(store).exists()]
-        if missing:
-            raise InputError(f"{missing[0]} is not there: run {wanted.trained_by} first")
-        facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
-        words = ["--take", *take] if take else []
-        words += ["--all-seeds"] if take and all_seeds else []
-        command = " ".join(["python -m analyses.curves", name, *words])
-        keep({"command": command, **facts}, table, out / f"{name}.csv")
-        n_runs = len(facts["runs"])
-        text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
-        console.print(text, highlight=False, soft_wrap=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        curves,
-        argv,
-        prog="python -m analyses.curves",
-        example="python -m analyses.curves training pipeline transition",
-    )
+def keep_set(name: str, take: Sequence[str], all_seeds: bool, runs: Path, out: Path) -> None:
+    """Keep the curves of one figure."""
+    wanted = CURVE_SETS[name]
+    stores = take or tuple(str(runs / store) for store in wanted.stores)
+    missing = [store for store in stores if not take and not Path(store).exists()]
+    if missing:
+        raise InputError(f"{missing[0]} is not there: run {wanted.trained_by} first")
+    facts, table = gather(stores, all_seeds=all_seeds if take else wanted.all_seeds)
+    words = ["--take", *take] if take else []
+    words += ["--all-seeds"] if take and all_seeds else []
+    command = " ".join(["python -m analyses.curves", name, *words])
+    keep({"command": command, **facts}, table, out / f"{name}.csv")
+    n_runs = len(facts["runs"])
+    text = f"{out / name}.csv: {n_runs} runs, {len(table)} rows"
+    console.print(text, highlight=False, soft_wrap=True)

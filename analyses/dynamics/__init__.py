@@ -1,4 +1,8 @@
-"""What comes first along a training run."""
+"""What comes first along a training run?
+
+Start at `study`. `runs` reads the runs, `measures` measures a snapshot, `onsets` says which measure
+moves first, `store` keeps finished snapshots, `report` and `figures` show a result.
+"""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
+from .config import Config as Config
 from .measures import ALL as ALL
-from .measures import Config as Config
 from .onsets import MEASURES as MEASURES
 from .runs import RunRecord as RunRecord
 from .runs import read_runs as read_runs
 from .study import conclude as conclude
 from .study import plot as plot
 from .study import run as run
-from .study import write as write
+from .study import write_tables as write_tables

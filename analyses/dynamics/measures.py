@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from scipy.stats import norm
 
-from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_hooks
+from analyses.dynamics.config import Config
+from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_columns
 from interp.carry_probe import (
     ProbeInputs,
     Score,
@@ -26,11 +27,9 @@ from interp.carry_probe import (
     split_by_context,
     whiten,
 )
-from interp.certify import CertifyConfig
 from model.adder import Adder
 from model.decode import count_errors
 from model.dense import dense
-from model.errors import InputError
 from model.intervals import clopper_pearson
 from model.task import (
     EOS,
@@ -51,50 +50,6 @@ HERE, BELOW = (
 WRITERS = ("W_pos", "W_OV", "W_out")
 COLUMNS = ["measure", "part", "value", "low", "high"]
 ALL = "all"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """How much is measured.
-
-    Raises:
-        InputError: A number that is too small.
-    """
-
-    snapshots: int = 40
-    """Snapshots of each run, half of them spread evenly, half by the logarithm of the step; first
-    and last are among them."""
-    pairs: int = 20_000
-    """Pairs for exact match, of each kind (uniform and with long carry chains)."""
-    inputs: int = 2_000
-    """Inputs for loss, attention and probes; about half of them are held out from a probe."""
-    random_inits: int = 5
-    """Random initialisations of the run's recipe beside it."""
-    certify: int = 20_000
-    """Budget of certification: cells that may be judged in each answer column."""
-    certified_snapshots: int = 5
-    """How many of the snapshots are certified; this takes far longer than all the rest."""
-    no_certify: bool = False
-    """Leave certification out."""
-    seed: int = 0
-    """Seed of pairs, inputs, splits, shuffles and random initialisations."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        least = {"snapshots": 3, "pairs": 100, "inputs": 400, "random_inits": 1, "seed": 0}
-        for name, value in {**least, "certified_snapshots": 2}.items():
-            if getattr(self, name) < value:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} is {getattr(self, name)}: it must be {value} or more")
-        try:
-            CertifyConfig(budget=self.certify)
-        except InputError as error:
-            raise InputError(f"--certify: {error} (or give --no-certify)") from error
-
-    @property
-    def sample(self) -> tuple[int, int, int]:
-        """What the numbers of one snapshot depend on, apart from its weights."""
-        return (self.pairs, self.inputs, self.seed)
 
 
 @dataclass(frozen=True)
@@ -126,7 +81,7 @@ def measure(model: Adder, config: Config) -> pd.DataFrame:
     """
     sample = draw_sample(*config.sample)
     network = network_of(model)
-    traces = [trace_hooks(network, sample.inputs.tokens, column) for column in range(N_TARGET)]
+    traces = list(trace_columns(network, sample.inputs.tokens, range(N_TARGET)))
     rows = [
         *_exact(model, sample),
         *_loss(traces, sample.inputs),

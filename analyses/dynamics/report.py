@@ -1,9 +1,10 @@
-"""The study of dynamics in the terminal: where runs end, what moves first, and how sure that is."""
+"""The study of dynamics at length, as text: where runs end, what moves first, and how sure."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 from rich.table import Table
 
 from analyses.dynamics.measures import ALL
@@ -12,44 +13,40 @@ from analyses.dynamics.runs import RunRecord
 from analyses.dynamics.store import Measurements
 from interp.certify import TOTAL
 from model.intervals import clopper_pearson
-from model.shell import console
 
 SHOWN = ("exact", "loss", "digit_accuracy", "attention_local", "attention_ratio", "probe")
 ABBREVIATED = ("exact", "loss", "digits", "local", "ratio", "probe")
 
 
 def print_result(
-    measured: Measurements, onsets: pd.DataFrame, summary: pd.DataFrame, order: pd.DataFrame
+    measured: Measurements,
+    onsets: pd.DataFrame,
+    summary: pd.DataFrame,
+    order: pd.DataFrame,
+    to: Console,
 ) -> None:
     """Print ends, certified counts, onsets and their order."""
     for record in measured.runs:
         attempts = f", attempt {record.attempts}" if record.attempts > 1 else ""
-        say(
+        to.print(
             f"{record.name}: {record.group} (highest exact match in its log "
             f"{record.highest_exact:.4f}; seed {record.seed}{attempts})"
         )
-    _print_ends(measured)
-    _print_certified(measured)
-    for record in measured.runs[:3]:
-        _print_onsets(onsets[onsets["run"] == record.name], record)
-    if len(measured.runs) > 3:
-        console.print("onsets of the other runs: onsets.csv", highlight=False)
+    _print_ends(to, measured)
+    _print_certified(to, measured)
+    for record in measured.runs:
+        _print_onsets(to, onsets[onsets["run"] == record.name], record)
     if len(measured.runs) > 1:
-        _print_classes(summary, measured.runs)
-        _print_order(order)
-    say(
+        _print_classes(to, summary, measured.runs)
+        _print_order(to, order)
+    to.print(
         "Training data is drawn fresh at every step, so no phase of memorisation can precede: a "
         "late rise of exact match is a delayed transition. Marked steps, where the recipe changes, "
         "mimic transitions. A run with restarts shows its last attempt only."
     )
 
 
-def say(text: str) -> None:
-    """Print one line, wrapped by the terminal."""
-    console.print(text, highlight=False, soft_wrap=True)
-
-
-def _print_ends(measured: Measurements) -> None:
+def _print_ends(to: Console, measured: Measurements) -> None:
     """Print first and last snapshots beside the floors."""
     table = Table(title="first and last snapshot (pairs of ten digits)", title_justify="left")
     for head in ("run", "step", *ABBREVIATED):
@@ -77,26 +74,26 @@ def _print_ends(measured: Measurements) -> None:
         "best from s_{i-1} and, for loss and digits, a_i + b_i; shuffled labels and global probe: "
         "the largest of the last snapshots"
     )
-    console.print(table)
+    to.print(table)
 
 
 def _number(x: float) -> str:
     return f"{x:.3f}" if x <= 1 else f"{x:.3g}"
 
 
-def _print_certified(measured: Measurements) -> None:
+def _print_certified(to: Console, measured: Measurements) -> None:
     """Print exact counts, and how much of 10^20 stayed undecided."""
     for row in measured.certified.to_dict("records"):
         lower, upper = int(row["lower"]), int(row["upper"])
         gap = (upper - lower) / TOTAL
-        say(
+        to.print(
             f"{row['run']}@{row['step']}: right pairs of 10^20 certified (real arithmetic) "
             f"{lower:,} to {upper:,}; {gap:.3g} of all undecided with {row['budget']:,} cells a "
-            f"column ({row['seconds']:.0f} s)"
+            "column"
         )
 
 
-def _print_onsets(onsets: pd.DataFrame, record: RunRecord) -> None:
+def _print_onsets(to: Console, onsets: pd.DataFrame, record: RunRecord) -> None:
     table = Table(
         title=f"{record.name}: onsets, as (snapshot before, onset] in thousands of steps",
         title_justify="left",
@@ -122,7 +119,7 @@ def _print_onsets(onsets: pd.DataFrame, record: RunRecord) -> None:
         "where the measure wanders: first past at all, and past for good; "
         f"recipe: what changes in the bracket, or at most {NEAR} times earlier than it begins"
     )
-    console.print(table)
+    to.print(table)
 
 
 def _bracket(row: pd.Series) -> str:
@@ -139,11 +136,11 @@ def _kilo(step: float) -> str:
     return "-" if np.isnan(step) else f"{step / 1000:g}"
 
 
-def _print_classes(summary: pd.DataFrame, runs: Sequence[RunRecord]) -> None:
+def _print_classes(to: Console, summary: pd.DataFrame, runs: Sequence[RunRecord]) -> None:
     """Print medians over the runs of each class, with their intervals."""
     groups = list(dict.fromkeys(record.group for record in runs))
     letter = {group: chr(ord("A") + i) for i, group in enumerate(groups)}
-    say("classes: " + "; ".join(f"{letter[group]} = {group}" for group in groups))
+    to.print("classes: " + "; ".join(f"{letter[group]} = {group}" for group in groups))
     for rule, title in (("half", "half of the gain"), ("level", "declared level")):
         table = Table(title=f"onset by class, thousands of steps: {title}", title_justify="left")
         for head in ("measure", "", "median", "interval", "runs", "95 %"):
@@ -158,7 +155,7 @@ def _print_classes(summary: pd.DataFrame, runs: Sequence[RunRecord]) -> None:
             "interval of the median by order statistics, with its coverage; runs: those with an "
             "onset of all, and the 95 % Clopper-Pearson interval of their share"
         )
-        console.print(table)
+        to.print(table)
 
 
 def _spread(row: pd.Series) -> tuple[str, str, str]:
@@ -172,7 +169,7 @@ def _when(step: float) -> str:
     return _kilo(step) if np.isfinite(step) else "never"
 
 
-def _print_order(order: pd.DataFrame) -> None:
+def _print_order(to: Console, order: pd.DataFrame) -> None:
     """Print, for classes in which several runs have an onset of exact match, what comes before."""
     beside = order[(order["first"] == "exact") | (order["second"] == "exact")]
     for (group, rule), part in beside.groupby(["group", "rule"], sort=False):
@@ -188,4 +185,4 @@ def _print_order(order: pd.DataFrame) -> None:
                     f"({low:.2f} to {high:.2f})"
                 )
         if lines:
-            say(f"beside exact match ({group}; {rule}; runs with both): " + "; ".join(lines))
+            to.print(f"beside exact match ({group}; {rule}; runs with both): " + "; ".join(lines))

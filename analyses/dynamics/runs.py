@@ -17,6 +17,7 @@ import pandas as pd
 from model.checkpoint import TRAJECTORY, read_checkpoint, trajectory_steps
 from model.config import ModelConfig
 from model.errors import InputError
+from model.reading import open_regular, read_regular
 from train.config import TrainConfig
 from train.progress import LOG
 from train.run import GROKKED, RUN
@@ -162,13 +163,13 @@ def read_run(reference: str, name: str) -> RunRecord:
         attempts=int(card.get("attempts", 1)),
         highest_exact=_highest_exact(path / LOG),
         steps=tuple(steps),
-        sha256=hashlib.sha256((path / TRAJECTORY).read_bytes()).hexdigest(),
+        sha256=hashlib.sha256(read_regular(path / TRAJECTORY)).hexdigest(),
     )
 
 
 def _highest_exact(path: Path) -> float:
     try:
-        return float(pd.read_csv(path)["exact"].max())
+        return float(pd.read_csv(open_regular(path))["exact"].max())
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: a run is classed by its log") from error
     except (OSError, ValueError, KeyError) as error:

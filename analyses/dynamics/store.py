@@ -4,12 +4,10 @@ A run's snapshots are added to its two tables as they are finished, each time th
 atomically, so that an interrupted analysis goes on where it stopped.
 """
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Literal
 
 import joblib
@@ -25,10 +23,11 @@ from model.adder import Adder
 from model.checkpoint import load
 from model.errors import InputError
 from model.factored import init_params
+from model.reading import open_regular, read_json
 
 Kind = Literal["run", "random init", "certify"]
 MEASURED = ["source", "step", *COLUMNS]
-CERTIFIED = ["step", "budget", "lower", "upper", "seconds"]
+CERTIFIED = ["step", "budget", "lower", "upper"]
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,9 @@ def do_task(task: Task, config: Config) -> pd.DataFrame:
     else:
         model = load(f"{record.reference}@{task.step}")
     if task.kind == "certify":
-        started = perf_counter()
         count = certify(model, CertifyConfig(budget=config.certify, eos_budget=2)).real
         row = [task.step, config.certify, str(count.lower), str(count.upper)]
-        return pd.DataFrame([[*row, perf_counter() - started]], columns=CERTIFIED)
+        return pd.DataFrame([row], columns=CERTIFIED)
     return measure(model, config).assign(source=task.kind, step=task.step)[MEASURED]
 
 
@@ -107,7 +105,7 @@ class Store:
         key = {"trajectory_sha256": record.sha256, "sample": list(config.sample)}
         path = self._files["key"]
         try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+            found = read_json(path) if path.exists() else None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is damaged: delete {folder} to measure again") from error
         if found is None:
@@ -191,7 +189,7 @@ class Measurements:
         table: Columns run, source ("run", or "random init" with its number for a step), step,
             measure, part, value, low, high.
         floors: `dynamics_measures.data_floors`.
-        certified: Exact counts of right pairs: columns run, step, budget, lower, upper, seconds.
+        certified: Exact counts of right pairs: columns run, step, budget, lower, upper.
     """
 
     config: Config
@@ -220,7 +218,7 @@ class Measurements:
         """
         path = folder / "runs.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             config = Config(**content["config"])
             runs = tuple(RunRecord.from_dict(fields) for fields in content["runs"])
         except FileNotFoundError as error:
@@ -272,8 +270,8 @@ def _read(
         return pd.DataFrame(columns=columns)
     try:
         # Python's own reading of floats is exact, so that what is redrawn is what was drawn.
-        exact = {name: float for name in ("value", "low", "high", "seconds") if name in columns}
-        table = pd.read_csv(path, dtype=types, converters=exact)
+        exact = {name: float for name in ("value", "low", "high") if name in columns}
+        table = pd.read_csv(open_regular(path), dtype=types, converters=exact)
         return table[columns]
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: give a folder that this command wrote") from error

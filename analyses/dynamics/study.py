@@ -19,24 +19,21 @@ what is possible without the carry, failed seeds, runs without a curriculum.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import tyro
 from matplotlib.figure import Figure
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tyro.conf import Positional
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from analyses.dynamics.config import Config
 from analyses.dynamics.figures import plot_columns, plot_measures, plot_onsets, plot_spectra
-from analyses.dynamics.measures import Config
 from analyses.dynamics.onsets import compare_order, summarise_onsets, tabulate_onsets
 from analyses.dynamics.report import print_result
-from analyses.dynamics.runs import RunRecord, read_runs
+from analyses.dynamics.runs import RunRecord
 from analyses.dynamics.store import Measurements, Store, do_all, gather, list_tasks
 from interp.output import save_figure, save_table
-from model.errors import InputError
-from model.shell import console, progress_console, run_command
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def run(runs: Sequence[RunRecord], config: Config, keep: Path, workers: int = 1)
     tasks.sort(key=lambda task: task.kind == "certify")
     pending = [task for task in tasks if not stores[task.record.name].has(task)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=progress_console, transient=True) as bar:
+    with progress_bar(*columns, TimeRemainingColumn()) as bar:
         shown = bar.add_task("measuring", total=len(pending))
         for task, rows in do_all(pending, config, workers):
             stores[task.record.name].add(task, rows)
@@ -98,52 +95,17 @@ def plot(result: Result) -> dict[str, Figure]:
     }
 
 
-def write(result: Result, folder: Path) -> None:
-    """Write tables, records and figures."""
+def write_tables(result: Result, folder: Path) -> None:
+    """Write tables and records."""
     result.measurements.write(folder)
+    tables = (result.measurements, result.onsets, result.summary, result.order)
+    write_atomic(folder / DETAILS, write_details(partial(print_result, *tables)))
     for name in ("onsets", "summary", "order"):
         save_table(getattr(result, name), folder / f"{name}.csv")
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write tables, records and figures."""
+    write_tables(result, folder)
     for name, figure in plot(result).items():
         save_figure(figure, folder / name)
-
-
-def study_dynamics(
-    runs: Positional[tuple[str, ...]] = (),
-    *,
-    config: Annotated[Config, tyro.conf.arg(name="")] = Config(),  # noqa: B008
-    out: Path = Path("out/dynamics"),
-    workers: int = 1,
-    redraw: Path | None = None,
-) -> None:
-    """Follow runs through training: what moves first, and where failed seeds stop.
-
-    Args:
-        runs: Shipped checkpoints, or folders that a run wrote.
-        config: How much is measured.
-        out: Folder of the results; finished snapshots are kept in its folder snapshots.
-        workers: Processes that share the snapshots.
-        redraw: Draw the figures and tables of this folder of results again; nothing is measured.
-    """
-    if redraw is not None:
-        if runs:
-            raise InputError("--redraw takes no runs: it draws those of its folder")
-        folder, measurements = redraw, Measurements.read(redraw)
-    else:
-        if workers < 1:
-            raise InputError(f"--workers is {workers}: it must be 1 or more")
-        folder = out
-        measurements = run(read_runs(runs), config, out / "snapshots", workers)
-    result = conclude(measurements)
-    write(result, folder)
-    print_result(measurements, result.onsets, result.summary, result.order)
-    console.print(f"written to {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        study_dynamics,
-        argv,
-        prog="python -m analyses.dynamics",
-        example="python -m analyses.dynamics 262p-base 311p-base --no-certify",
-    )

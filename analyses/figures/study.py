@@ -5,31 +5,25 @@ OUT/data/NAME.*.csv. It is redrawn from that data, and computed anew only where 
 the saved results that it reads have changed. OUT/index.json and index.md list what is there.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.table import Table
-from tyro.conf import Positional
 
-from analyses.claims import RESULTS
 from analyses.gallery import (
     FIGURES,
     GalleryFigure,
     MissingResults,
     Source,
-    choose_figures,
     make_figure,
 )
 from interp.output import FORMATS, save_json
-from model.checkpoint import read_checkpoint
-from model.errors import InputError
-from model.shell import console, progress_console, run_command, write_atomic
+from model.reading import read_json, read_regular
+from model.shell import console, progress_console, write_atomic
 
-__all__ = ["FIGURES", "main", "make_figures"]
-Format = Literal["png", "svg", "pdf"]
+__all__ = ["FIGURES", "make_figures"]
 
 
 def make_figures(
@@ -62,9 +56,9 @@ def make_figures(
     for number, figure in enumerate(chosen):
         left = (time.monotonic() - began) / number * (len(chosen) - number) if number else 0.0
         guess = f", about {left:.0f} s left" if left >= 1 else ""
-        progress_console.print(
-            f"{number + 1} of {len(chosen)}: {figure.name}{guess}", highlight=False
-        )
+        if progress_console.is_terminal:
+            text = f"{number + 1} of {len(chosen)}: {figure.name}{guess}"
+            progress_console.print(text, highlight=False)
         try:
             _, reused = make_figure(figure, source, out, formats=formats, recompute=recompute)
             row = {"status": "redrawn" if reused else "computed", "reason": ""}
@@ -85,7 +79,7 @@ def list_made(out: Path) -> list[dict[str, Any]]:
         if not (voucher.exists() and caption.exists()):
             continue
         try:
-            saved = json.loads(voucher.read_text())
+            saved = read_json(voucher)
             tables, origin = list(saved["tables"]), saved["origin"]
         except (ValueError, KeyError, TypeError, OSError):
             continue  # damaged: said when this figure is asked for, no reason to fail here
@@ -94,7 +88,7 @@ def list_made(out: Path) -> list[dict[str, Any]]:
                 "name": figure.name,
                 "title": figure.title,
                 "group": figure.group,
-                "caption": caption.read_text().strip(),
+                "caption": read_regular(caption).decode().strip(),
                 "files": [
                     f"{figure.name}.{kind}"
                     for kind in FORMATS
@@ -148,59 +142,3 @@ def show_made(rows: Sequence[dict[str, Any]], out: Path, formats: Sequence[str])
             console.print(
                 f"skipped {row['figure'].name}: {row['reason']}", highlight=False, soft_wrap=True
             )
-
-
-def figures(
-    names: Positional[tuple[str, ...]] = (),
-    *,
-    checkpoint: str = "262p",
-    out: Path | None = None,
-    format: tuple[Format, ...] = FORMATS,
-    seed: int = 0,
-    results: Path = RESULTS,
-    recompute: bool = False,
-    list: bool = False,
-) -> None:
-    """Draw figures of the gallery, each with its data and a caption beside it.
-
-    Args:
-        names: Figures to draw; all of them by default.
-        checkpoint: The model: shipped name, folder, or published .pt file.
-        out: Where they go; by default out/figures/CHECKPOINT.
-        format: File formats.
-        seed: Seed of every sample.
-        results: Folder of the saved tables of the training studies.
-        recompute: Compute data that is there already.
-        list: Only list the figures.
-    """
-    if list:
-        show_list()
-        return
-    if not format:
-        raise InputError("no format: give some of png, svg and pdf")
-    chosen = choose_figures(names)
-    folder = out or Path("out/figures") / read_checkpoint(checkpoint).name
-    rows = make_figures(
-        chosen,
-        Source(checkpoint=checkpoint, results=results, seed=seed),
-        folder,
-        formats=format,
-        recompute=recompute,
-        skip_missing=not names,
-    )
-    show_made(rows, folder, format)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        figures,
-        argv,
-        prog="python -m analyses.figures",
-        example="python -m analyses.figures parameter_journey --checkpoint 262p --format png",
-    )
-
-
-_HEAD, _, _REST = (figures.__doc__ or "").partition("\n")
-_NAMES = ", ".join(figure.name for figure in FIGURES)
-figures.__doc__ = f"{_HEAD}\n\n    Figures: {_NAMES}.\n{_REST}"  # --help names them

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from analyses.gallery.margins import draw_pairs
+from analyses.gallery.margins import draw_margins
 from interp.anatomy import trace_column
 from interp.failure_diff import (
     Flow,
@@ -22,9 +22,8 @@ from interp.failure_diff import (
 )
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import read_checkpoint
-from model.decode import teacher_forced
 from model.dense import dense
-from model.task import HARD_CASES, N_ANSWER, N_INPUT, N_TARGET, TOKENS, encode
+from model.task import HARD_CASES, N_INPUT, N_TARGET, TOKENS, encode
 
 CHAIN = "long chain that stops below the top"
 SHOWN = ("chain", "least")
@@ -35,8 +34,7 @@ _TEXT = ("state", "true", "forced_predicted", "forced_runner_up", "greedy_predic
 def compute(source: Source) -> Tables:
     """Tabulate a long chain, and the sum of the sample with the least margin, with attention."""
     read = read_checkpoint(source.checkpoint)
-    a, b = draw_pairs(source.seed)
-    margin = teacher_forced(read.model, a, b).margin[:, :N_ANSWER]
+    (a, b), margin = draw_margins(source, read.model)
     worst = int(margin.min(dim=1).values.argmin())
     weights = dense(read.model)
     columns, patterns = [], []

@@ -12,14 +12,14 @@ from matplotlib.patches import Patch
 
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from analyses.gallery.margins import draw_pairs
+from analyses.gallery.margins import draw_margins
 from interp.anatomy import context_of
 from interp.certify import TOTAL, CertifyConfig, certify, tabulate_contexts
 from interp.failure_diff import attack, column_margins
 from interp.output import TWO_COLUMNS, paper_style
 from model.adder import Adder
 from model.checkpoint import read_checkpoint
-from model.decode import tables_of, teacher_forced
+from model.decode import tables_of
 from model.task import N_ANSWER, N_DIGITS, Pairs, carries, digits
 
 BUDGET = 40_000
@@ -30,15 +30,17 @@ SIZE = (20, 19)
 """Values of a_{i-1} + b_{i-1} + its carry in, and of a_i + b_i."""
 
 
-def sampled_contexts(model: Adder, pairs: Pairs) -> tuple[pd.DataFrame, torch.Tensor]:
-    """Find the least margin of the sample in each context, on the true prefix.
+def sampled_contexts(pairs: Pairs, margin: torch.Tensor) -> pd.DataFrame:
+    """Find the least margin of the sample in each context.
+
+    Args:
+        pairs: The sample.
+        margin: Its margins, pairs by columns.
 
     Returns:
-        One row per column and context that occurs: sum_below, sum_here, examples, least; and the
-        margins, pairs by columns.
+        One row per column and context that occurs: sum_below, sum_here, examples, least.
     """
     a, b = pairs
-    margin = teacher_forced(model, a, b).margin[:, :N_ANSWER]
     total = digits(a, N_ANSWER) + digits(b, N_ANSWER)
     carry = carries(a, b)[0]
     rows = []
@@ -58,7 +60,7 @@ def sampled_contexts(model: Adder, pairs: Pairs) -> tuple[pd.DataFrame, torch.Te
                 }
             )
         )
-    return pd.concat(rows, ignore_index=True), margin
+    return pd.concat(rows, ignore_index=True)
 
 
 def thinnest_pairs(model: Adder, pairs: Pairs, margin: torch.Tensor) -> pd.DataFrame:
@@ -92,8 +94,8 @@ def compute(source: Source) -> Tables:
     """Certify within a budget, and search a sample for the thinnest margin of each context."""
     read = read_checkpoint(source.checkpoint)
     certificate = certify(read.model, CertifyConfig(budget=BUDGET, eos_budget=2))
-    pairs = draw_pairs(source.seed)
-    found, margin = sampled_contexts(read.model, pairs)
+    pairs, margin = draw_margins(source, read.model)
+    found = sampled_contexts(pairs, margin)
     keys = ["column", "sum_below", "sum_here"]
     contexts = tabulate_contexts(certificate).merge(found, on=keys, how="left")
     about = describe_model(

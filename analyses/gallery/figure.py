@@ -6,18 +6,18 @@ there is redrawn from them.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from interp.output import FORMATS, save_figure, save_json, save_table
+from interp.output import FORMATS, PRINT, save_figure, save_json, save_table
 from model.checkpoint import read_checkpoint, versions, weights_sha256
 from model.errors import InputError
+from model.reading import open_regular, read_json, read_regular
 from model.shell import write_atomic
 
 Tables = dict[str, pd.DataFrame]
@@ -31,11 +31,19 @@ class Source:
         checkpoint: The model: shipped name, folder or published .pt file.
         results: Folder of saved tables (training tables, sweeps).
         seed: Seed of every sample.
+        known: What its figures have computed for each other, see `once`.
     """
 
     checkpoint: str
     results: Path
     seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute what several figures share when the first of them asks for it."""
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
 
 
 def no_files(source: Source) -> list[Path]:
@@ -79,6 +87,7 @@ def make_figure(
     out: Path,
     *,
     formats: Sequence[str] = FORMATS,
+    dpi: int = PRINT,
     recompute: bool = False,
 ) -> tuple[str, bool]:
     """Compute a figure's data unless it is there, draw it, and write it with its caption.
@@ -96,7 +105,7 @@ def make_figure(
         save_tables(figure.name, figure.compute(source), origin, out)
         tables = load_tables(figure.name, origin, out)
     assert tables is not None
-    save_figure(figure.plot(tables), out / figure.name, formats)
+    save_figure(figure.plot(tables), out / figure.name, formats, dpi)
     caption = figure.caption(tables)
     write_atomic(out / f"{figure.name}.txt", caption + "\n")
     return caption, reused
@@ -114,7 +123,7 @@ def describe_origin(figure: GalleryFigure, source: Source) -> dict[str, Any]:
         origin |= {"checkpoint": read.name, "sha256": weights_sha256(read.model.params)}
     for path in figure.reads(source):
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         origin.setdefault("files", {})["/".join(path.parts[-2:])] = digest
@@ -146,15 +155,15 @@ def load_tables(name: str, origin: dict[str, Any], out: Path) -> Tables | None:
         return None
     damaged = f"{path} or its tables are damaged: make the figure again with --recompute"
     try:
-        saved = json.loads(path.read_text())
+        saved = read_json(path)
         if saved["origin"] != origin:
             return None
         tables = {}
         for key, digest in saved["tables"].items():
             file = place(name, key, out)
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            if hashlib.sha256(read_regular(file)).hexdigest() != digest:
                 raise InputError(damaged)
-            tables[key] = pd.read_csv(file)
+            tables[key] = pd.read_csv(open_regular(file))
         return tables
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(damaged) from error

@@ -5,7 +5,6 @@ Error rates are the write-ups' as printed, ours measured (table1, model cards), 
 certificates beside the shipped checkpoints prove about all 10^20 pairs.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from model.checkpoint import CARD, SHIPPED, shipped
 from model.config import PRESETS, ModelConfig
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.reading import open_regular, read_json
 
 CERTIFICATE = "certificate.json"
 PUBLISHED, SHIPPED_AS = "as printed", "shipped"
@@ -81,12 +81,12 @@ def read_shipped() -> list[dict[str, Any]]:
     for name in shipped():
         folder = SHIPPED / name
         try:
-            card = json.loads((folder / CARD).read_text())
+            card = read_json(folder / CARD)
             config = ModelConfig.from_dict(card["config"])
             measured = card["measured"]["uniform"]
             wrong = None
             if (folder / CERTIFICATE).exists():
-                certificate = json.loads((folder / CERTIFICATE).read_text())
+                certificate = read_json(folder / CERTIFICATE)
                 if certificate["weights_sha256"] == card["sha256"]:
                     wrong = TOTAL - int(certificate["counts"]["float32"]["lower"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -165,7 +165,7 @@ def _read_trained(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows = pd.read_csv(path).dropna(subset=["fresh_errors"]).to_dict("records")
+        rows = pd.read_csv(open_regular(path)).dropna(subset=["fresh_errors"]).to_dict("records")
         return [
             {
                 **_rate(f"{row['n_params']}p", int(row["fresh_errors"]), int(row["fresh_pairs"])),

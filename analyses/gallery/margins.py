@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from analyses.gallery.about import MODEL, describe_model, number, subject_of, title_of
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from interp.output import TWO_COLUMNS, paper_style
+from model.adder import Adder
 from model.checkpoint import read_checkpoint
 from model.decode import teacher_forced
 from model.intervals import clopper_pearson
@@ -58,11 +59,21 @@ def draw_pairs(seed: int) -> Pairs:
     return a, b
 
 
+def draw_margins(source: Source, model: Adder) -> tuple[Pairs, Float[Tensor, "batch 11"]]:
+    """Draw pairs and take the margins of their digits on the true prefix, once for all figures."""
+
+    def measure() -> tuple[Pairs, Tensor]:
+        pairs = draw_pairs(source.seed)
+        return pairs, teacher_forced(model, *pairs).margin[:, :N_ANSWER]
+
+    return source.once("margins", measure)
+
+
 def compute(source: Source) -> Tables:
     """Group the margins of all columns by length of the chain below and carry in."""
     read = read_checkpoint(source.checkpoint)
-    a, b = draw_pairs(source.seed)
-    margin = teacher_forced(read.model, a, b).margin[:, :N_ANSWER].numpy()
+    (a, b), margin = draw_margins(source, read.model)
+    margin = margin.numpy()
     carry = carries(a, b)[0].numpy()
     length = chain_below(a, b).numpy()
     rows = []

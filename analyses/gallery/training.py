@@ -3,7 +3,6 @@
 Drawn from the tables that `python -m analyses.training_tables` makes.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from analyses.training_tables import UNNAMED_BELOW, plot_rates, plot_seeds
 from interp.output import ONE_COLUMN, paper_style
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.reading import open_regular, read_json
 from train.run import GROKKED
 
 PER = 100_000
@@ -62,7 +62,7 @@ def read_result(
     """
     path, beside = name_tables(name)(source)
     try:
-        table, facts = pd.read_csv(path), json.loads(beside.read_text())
+        table, facts = pd.read_csv(open_regular(path)), read_json(beside)
         lacking = [column for column in columns if column not in table]
         if lacking or table.empty or not isinstance(facts, dict):
             raise ValueError(f"no {lacking}")

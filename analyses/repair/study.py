@@ -8,7 +8,6 @@ of that checkpoint as a share of the examples, certifies every result and keeps 
 fewest pairs not proved right.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +15,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich.table import Table
-from tyro.conf import Positional
 
+from analyses.repair.config import RECIPE
 from interp.certify import TOTAL, UNDECIDED, WRONG, Certificate, certify, training_cases
 from interp.output import save_table
 from model.checkpoint import read_checkpoint
-from model.errors import InputError
-from model.shell import console, run_command, write_atomic
+from model.shell import Output, console, write_atomic
 from model.task import N_TARGET
 from train.cases import write_cases
 from train.config import TrainConfig
-from train.spec import FINETUNE, RunSpec
-from train.sweep import read_seeds, watch_sweep
+from train.spec import RunSpec
+from train.sweep import watch_sweep
 
-RECIPE = dataclasses.replace(FINETUNE, steps=60_000, batch=1_024, extra_share=0.15)
-"""Fine-tuning of one round: larger batches than the published rounds, 15 % from the atlas."""
 MOST_CASES = 20_000
 ARITHMETICS = ("real", "float32")
 
@@ -108,6 +104,19 @@ def run_repair(
     Returns:
         The best standing reached, and one row for every checkpoint that was certified.
     """
+    output = Output(folder, by="python -m analyses.repair", keeps=("round-*/*",))
+    with output, output.writing():
+        return _run_rounds(checkpoint, folder, config, seeds, rounds, workers)
+
+
+def _run_rounds(
+    checkpoint: str,
+    folder: Path,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    rounds: int,
+    workers: int,
+) -> tuple[Standing, pd.DataFrame]:
     best = assess(checkpoint)
     rows = [tabulate_standing(best, 0, None)]
     for number in range(1, rounds + 1):
@@ -134,32 +143,8 @@ def run_repair(
     return best, table
 
 
-def repair(
-    checkpoint: Positional[str],
-    *,
-    config: TrainConfig = RECIPE,
-    seeds: tuple[str, ...] = ("0-3",),
-    rounds: int = 5,
-    workers: int = 2,
-    out: Path | None = None,
-) -> None:
-    """Fine-tune a checkpoint on its own failing contexts until it is certified on all 10^20 pairs.
-
-    Args:
-        checkpoint: Where to start: shipped name, folder, or published .pt file.
-        config: Changes to the fine-tuning of a round.
-        seeds: Seeds of the first round, numbers and ranges; later rounds shift them on.
-        rounds: How many rounds to try.
-        workers: Processes on this machine.
-        out: The store; by default runs/CHECKPOINT-repair.
-    """
-    if rounds < 1:
-        raise InputError(f"rounds is {rounds}: it must be 1 or more")
-    numbers = read_seeds(seeds)
-    folder = out or Path("runs") / f"{read_checkpoint(checkpoint).name}-repair"
-    best, table = run_repair(
-        checkpoint, folder, config=config, seeds=numbers, rounds=rounds, workers=workers
-    )
+def show(table: pd.DataFrame) -> None:
+    """Print one line for every checkpoint that was certified."""
     view = Table(title="pairs of 10^20 not proved right", title_justify="left")
     for name in ("round", "seed", "real, wrong", "real, unproved", "float32, unproved", "with EOS"):
         view.add_column(name, justify="right")
@@ -168,15 +153,3 @@ def repair(
         seed = "" if pd.isna(row["seed"]) else f"{row['seed']:.0f}"
         view.add_row(str(row["round"]), seed, *(f"{int(row[name]):,}" for name in cells))
     console.print(view)
-    verdict = "certified on all 10^20 pairs" if best.unproved == 0 else "not there yet"
-    console.print(f"best: {best.checkpoint}, {verdict}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        repair,
-        argv,
-        prog="python -m analyses.repair",
-        example="python -m analyses.repair runs/262p-s3-ft/best --seeds 0-3",
-    )

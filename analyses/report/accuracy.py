@@ -10,11 +10,11 @@ import pandas as pd
 
 from analyses.certified import say_count
 from analyses.report.numbers import format_number
-from analyses.report.section import Heading, Part, Picture, Section, Table, Text
+from analyses.report.section import Heading, Part, Section, Table, Text, take
 from analyses.report.source import Source
 from interp import certify
 from interp.certify import CLAIMS, TOTAL, Count, certificate_text
-from interp.check_certificate import Refuted, check
+from interp.check_certificate import Refuted, Unreadable, check, read_content
 from interp.output import save_json
 from model.decode import tables_of
 from model.errors import InputError
@@ -25,6 +25,7 @@ from model.evaluation import (
     stratified_chunks,
     uniform_chunks,
 )
+from model.reading import read_json
 from model.shell import write_atomic
 from model.task import N_ANSWER, Pairs, hard_pairs
 
@@ -39,7 +40,12 @@ KINDS = {
 
 
 def measure(source: Source) -> list[Evaluation]:
-    """Decode the four sets of pairs of a report."""
+    """Decode the four sets of pairs of a report, once for all sections."""
+    return source.once("evaluations", lambda: decode_sets(source))
+
+
+def decode_sets(source: Source) -> list[Evaluation]:
+    """Decode the official protocol, uniform and stratified pairs, and the named hard ones."""
     tables = tables_of(source.model)
     uniform = source.size(2_000_000, 50_000)
     chains = source.size(500_000, 20_000)
@@ -125,7 +131,7 @@ def certificate_of(source: Source, folder: Path) -> tuple[dict[str, Any], bool, 
     shipped = source.checkpoint.path / CERTIFICATE
     if "@" not in source.name and source.checkpoint.path.is_dir() and shipped.exists():
         try:
-            content = json.loads(shipped.read_text(encoding="utf-8"))
+            content = read_json(shipped)
             whole = all(read_count(content, name).lower == TOTAL for name in ("real", "float32"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -164,13 +170,12 @@ def describe_atlas(result: certify.Result, folder: Path) -> list[Part]:
             f"{len(failing):,} contexts are wrong in real arithmetic, and "
             f"{len(atlas) - len(failing):,} more are not proved right in both arithmetics."
         ),
-        Picture(
-            "atlas",
+        take(
+            folder / "atlas.png",
             "Atlas of the contexts that fail, by column: digit sum of the column across, digit sum "
             "below with its carry upwards. Colour is the share of a context's pairs that is wrong; "
             "rings hold pairs that are undecided. Above each panel, the share of all pairs that is "
             "wrong in that column.",
-            (folder / "atlas.png").read_bytes(),
         ),
         Table(
             f"The {len(shown)} largest of {len(atlas):,} contexts that are not proved right, as "
@@ -191,8 +196,8 @@ def check_certificate(source: Source, content: dict[str, Any]) -> None:
         for name, value in source.model.params.items()
     }
     try:
-        check(content, tensors, source.model.config.to_dict())
-    except (Refuted, ValueError, KeyError, TypeError, IndexError) as error:
+        check(read_content(content), tensors, source.model.config.to_dict())
+    except (Refuted, Unreadable, ValueError) as error:
         raise InputError(
             f"the certificate of {source.name} does not hold ({error}): "
             f"make it again with {source.command('interp.certify')}"

@@ -158,7 +158,7 @@ def build_algorithm(source: Source, folder: Path) -> Section:
         seed=source.seed,
     )
     result = algorithm.run(source.model, config, source.name)
-    algorithm.write(result, config, source.name, folder)
+    algorithm.write_tables(result, config, source.name, folder)
     frames = (result.agreement, result.shifts, result.scrubbing, result.failures)
     v = result.verdict
     winner = (

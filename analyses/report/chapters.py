@@ -1,6 +1,5 @@
 """The sections of a report: which there are, and how missing ones are made, several at a time."""
 
-import dataclasses
 import functools
 import importlib
 import shutil
@@ -18,8 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from analyses.report.section import Section, discard, load_section, save_section
 from analyses.report.source import Source
+from interp.output import save_json
 from model.errors import InputError
-from model.shell import progress_console
+from model.shell import TIMING, progress_console
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Chapter:
     Attributes:
         module: Where its builder is; imported when it is needed.
         builder: Name of the builder, which takes a `Source` and the section's folder.
-        share: Its rough share of a report's time, for the estimate.
+        share: Its rough share of a report's time: seconds of one processor for 262p.
     """
 
     module: str
@@ -43,17 +43,29 @@ class Chapter:
 
 
 CHAPTERS: dict[str, Chapter] = {
-    "model": Chapter("analyses.report.model", "build_model", 12),
-    "accuracy": Chapter("analyses.report.accuracy", "build_accuracy", 12),
-    "probe": Chapter("analyses.report.carry", "build_probe", 90),
-    "algorithm": Chapter("analyses.report.carry", "build_algorithm", 20),
-    "gallery": Chapter("analyses.report.gallery", "build_gallery", 40),
-    "ranks": Chapter("analyses.report.ranks", "build_ranks", 40),
-    "failure": Chapter("analyses.report.failure", "build_failure", 25),
-    "dynamics": Chapter("analyses.report.history", "build_dynamics", 60),
-    "claims": Chapter("analyses.report.history", "build_claims", 25),
+    "model": Chapter("analyses.report.model", "build_model", 3),
+    "accuracy": Chapter("analyses.report.accuracy", "build_accuracy", 4),
+    "probe": Chapter("analyses.report.carry", "build_probe", 19),
+    "algorithm": Chapter("analyses.report.carry", "build_algorithm", 9),
+    "gallery": Chapter("analyses.report.gallery", "build_gallery", 23),
+    "ranks": Chapter("analyses.report.ranks", "build_ranks", 24),
+    "failure": Chapter("analyses.report.failure", "build_failure", 10),
+    "dynamics": Chapter("analyses.report.history", "build_dynamics", 22),
+    "claims": Chapter("analyses.report.history", "build_claims", 8),
 }
 """The sections of a report by name, in reading order."""
+
+TOGETHER = (("accuracy", "failure"),)
+"""Sections that share what they compute, and are made one after the other by one process."""
+
+
+def group_sections(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Put sections together that share what they compute; those that take longest go first."""
+    groups = [tuple(name for name in group if name in names) for group in TOGETHER]
+    grouped = {name for group in TOGETHER for name in group}
+    groups += [(name,) for name in names if name not in grouped]
+    # Longest first, so that no process is left alone with it at the end.
+    return sorted(filter(None, groups), key=lambda group: -sum(CHAPTERS[x].share for x in group))
 
 
 def make_section(name: str, source: Source, out: Path, origin: dict[str, Any]) -> str:
@@ -68,14 +80,13 @@ def make_section(name: str, source: Source, out: Path, origin: dict[str, Any]) -
     torch.set_num_threads(1)
     folder = out / "sections" / name
     started, busy = perf_counter(), process_time()
-    section = CHAPTERS[name].build(source, folder)
-    section = dataclasses.replace(
-        section,
-        seconds=perf_counter() - started,
-        cpu=process_time() - busy,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
-    save_section(section, origin, folder)
+    save_section(CHAPTERS[name].build(source, folder), origin, folder)
+    took = {
+        "seconds": perf_counter() - started,
+        "of them processor time": process_time() - busy,
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    save_json(took, folder / TIMING)  # apart, so that all other files are the same every time
     return name
 
 
@@ -130,25 +141,25 @@ def make_all(
 def _done(
     names: Sequence[str], source: Source, out: Path, origin: dict[str, Any], workers: int
 ) -> Iterator[str]:
-    # The longest first, so that no process is left alone with it at the end.
-    ordered = sorted(names, key=lambda name: -CHAPTERS[name].share)
     work = functools.partial(make_section, source=source, out=out, origin=origin)
-    if workers == 1 or len(names) < 2:
+    groups = group_sections(names)
+    if workers == 1 or len(groups) < 2:
         yield from map(work, names)
         return
     with warnings.catch_warnings():
         # joblib replaces workers whose memory grew, and says so each time.
         warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
         pool = joblib.Parallel(
-            n_jobs=min(workers, len(names)),
+            n_jobs=min(workers, len(groups)),
             return_as="generator_unordered",
             pre_dispatch="n_jobs",
             batch_size=1,
         )
-        yield from pool(joblib.delayed(in_worker)(work, name) for name in ordered)
+        for made in pool(joblib.delayed(in_worker)(work, group) for group in groups):
+            yield from made
 
 
-def in_worker(work: Callable[[str], str], name: str) -> str:
+def in_worker(work: Callable[[str], str], names: Sequence[str]) -> list[str]:
     """Work without progress bars of its own: several would overwrite each other."""
     progress_console.quiet = True
-    return work(name)
+    return [work(name) for name in names]

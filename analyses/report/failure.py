@@ -1,7 +1,9 @@
 """Section "failure" of a report: one sum taken apart, a wrong one where the network has any."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +12,15 @@ from analyses.report.accuracy import measure
 from analyses.report.section import Heading, Part, Picture, Section, Table, Text, picture
 from analyses.report.source import Source
 from interp import failure_diff
-from interp.failure_diff import Result, SearchConfig, error_kind, records, save_result, search
+from interp.failure_diff import (
+    Result,
+    SearchConfig,
+    SearchResult,
+    error_kind,
+    records,
+    save_result,
+    search,
+)
 from model.evaluation import evaluate
 from model.task import HARD_CASES, N_DIGITS, TOKENS
 
@@ -27,15 +37,21 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The sum that is taken apart, and in words why this one."""
+    """The sum that is taken apart, in words why this one, and the search that it took."""
 
     a: int
     b: int
     why: str
+    found: SearchResult | None = None
 
 
-def choose_pair(source: Source) -> Choice:
-    """Choose a wrong sum if any is found, and the one with the smallest margin otherwise."""
+def choose_pair(source: Source, config: SearchConfig) -> Choice:
+    """Choose a wrong sum if any is found, and the one with the smallest margin otherwise.
+
+    Args:
+        source: The checkpoint.
+        config: How hard to look for a wrong sum where no sampled one is.
+    """
     measured = measure(source)
     failures = {(f.a, f.b): f for result in measured for f in result.failures}
     if PUBLISHED_CASE in failures:
@@ -46,39 +62,40 @@ def choose_pair(source: Source) -> Choice:
         # The clearest error is far from a coincidence of rounding.
         worst = min(failures.values(), key=lambda failure: failure.margin)
         return Choice(worst.a, worst.b, "the clearest of the failing pairs that were sampled")
-    for row in records(search(source.model, SearchConfig(completions=8, attacked=100)).contexts):
+    found = search(source.model, config)
+    for row in records(found.contexts):
         pair = int(row["a"]), int(row["b"])
         if evaluate(source.model, [pair_of(*pair)], name="witness").errors:
-            return Choice(*pair, "found by a search over contexts, since no sampled pair fails")
+            why = "found by a search over contexts, since no sampled pair fails"
+            return Choice(*pair, why, found)
     thin = min(measured, key=lambda result: result.smallest_margin)
     assert thin.smallest_at is not None
     return Choice(
         *thin.smallest_at[:2],
         f"that with the smallest margin among the {sum(r.n for r in measured):,} pairs decoded "
         "for this report, since none of them fails and a search over contexts found none either",
+        found,
     )
 
 
 def build_failure(source: Source, folder: Path) -> Section:
     """Take one sum apart against its controls."""
-    choice = choose_pair(source)
-    quick = {"samples": 200, "patched": 10} if source.quick else {}
-    few = SearchConfig(completions=2, attacked=20, listed=20, samples=200)
+    sizes: dict[str, Any] = {}
     if source.quick:
-        config = failure_diff.Config(
-            a=choice.a, b=choice.b, seed=source.seed, search=few, samples=200, patched=10
-        )
-    else:
-        config = failure_diff.Config(a=choice.a, b=choice.b, seed=source.seed)
-    result = failure_diff.run(source.model, config, source.name)
+        few = SearchConfig(completions=2, attacked=20, listed=20, samples=200)
+        sizes = {"search": few, "samples": 200, "patched": 10}
+    config = failure_diff.Config(seed=source.seed, **sizes)
+    choice = choose_pair(source, config.search)
+    config = dataclasses.replace(config, a=choice.a, b=choice.b)
+    result = failure_diff.run(source.model, config, source.name, found=choice.found)
     save_result(result, folder)
     figures = draw(result, folder)
     kind = "wrong" if result.focus.wrong else "right"
     why, edits, often = result.why.split("\n\n")
     shrunk = (
-        f" This is a quick report: {quick['samples']} samples and {quick['patched']} patched "
+        f" This is a quick report: {config.samples} samples and {config.patched} patched "
         "controls, fewer than the command below takes."
-        if quick
+        if source.quick
         else ""
     )
     parts: list[Part] = [

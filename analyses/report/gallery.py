@@ -7,7 +7,8 @@ from analyses.claims import RESULTS
 from analyses.figures import FIGURES
 from analyses.gallery import Source as GallerySource
 from analyses.gallery import make_figure
-from analyses.report.section import Heading, Part, Picture, Section, Text
+from analyses.report.image import SCREEN
+from analyses.report.section import Heading, Part, Section, Text, take
 from analyses.report.source import Source
 
 
@@ -22,9 +23,8 @@ def build_gallery(source: Source, folder: Path) -> Section:
         )
     ]
     for figure in chosen:
-        caption, _ = make_figure(figure, origin, folder)
-        png = (folder / f"{figure.name}.png").read_bytes()
-        parts += [Heading(figure.title), Picture(figure.name, caption, png)]
+        caption, _ = make_figure(figure, origin, folder, formats=("png",), dpi=SCREEN)
+        parts += [Heading(figure.title), take(folder / f"{figure.name}.png", caption)]
     words = [*(figure.name for figure in chosen), "--checkpoint", source.reference]
     words += ["--seed", str(source.seed)]
     return Section(

@@ -53,7 +53,7 @@ def build_dynamics(source: Source, folder: Path) -> Section:
     keep = folder / f"snapshots-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     measured = dynamics.run(records, config, keep)
     result = dynamics.conclude(measured)
-    dynamics.write(result, folder)
+    dynamics.write_tables(result, folder)
     parts: list[Part] = [
         *(Text(describe_run(record)) for record in records),
         Text(

@@ -2,16 +2,14 @@
 
 import base64
 import html
-import struct
 from collections.abc import Iterator, Sequence
 
+from analyses.report.image import inches_wide
 from analyses.report.inline import inline_html, set_formulas
 from analyses.report.numbers import format_column, is_numeric
-from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text, say_time
+from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text
 from analyses.report.style import STYLE
 
-DOTS_PER_INCH = 300
-"""Of the figures, see interp.output."""
 ENLARGED = 1.3
 """A figure made for a column of a paper is shown this much larger on a screen."""
 LONG = 44
@@ -57,11 +55,6 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
     return "\n".join([*body, "</main>", "</body>", "</html>", ""])
 
 
-def png_width(png: bytes) -> int:
-    """Read the width in pixels of a PNG image."""
-    return int(struct.unpack(">I", png[16:20])[0])
-
-
 def _contents(sections: Sequence[Section]) -> Iterator[str]:
     yield '<nav aria-label="Contents"><ol>'
     for section in sections:
@@ -97,7 +90,7 @@ def _part(part: Part, counters: dict[str, int]) -> str:
             )
         case Picture(stem, caption, png):
             counters["Figure"] += 1
-            width = round(png_width(png) / DOTS_PER_INCH * 96 * ENLARGED)
+            width = round(inches_wide(png) * 96 * ENLARGED)
             data = base64.b64encode(png).decode("ascii")
             label = f"<b>Figure {counters['Figure']}.</b> {inline_html(caption)}"
             return (
@@ -136,6 +129,6 @@ def _origin(section: Section) -> Iterator[str]:
         commands = html.escape("\n".join(section.commands))
         yield f"<p>Made again by</p><pre class=command>{commands}</pre>"
     files = ", ".join(f"<code>{html.escape(name)}</code>" for name in section.sources)
-    where = f" Complete tables: {files}." if files else ""
-    yield f"<p>Finished {html.escape(section.made)}, {say_time(section)}.{where}</p>"
+    if files:
+        yield f"<p>Complete tables: {files}.</p>"
     yield "</footer>"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from analyses.report.inline import escape_markdown, inline_markdown
 from analyses.report.numbers import format_column, is_numeric
-from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text, say_time
+from analyses.report.section import Heading, Listing, Part, Picture, Section, Table, Text
 
 
 def render_markdown(
@@ -70,8 +70,8 @@ def _origin(section: Section) -> Iterator[str]:
         yield "Made again by"
         yield _code("\n".join(section.commands))
     files = ", ".join(f"`{name}`" for name in section.sources)
-    where = f" Complete tables: {files}." if files else ""
-    yield f"Finished {section.made}, {say_time(section)}.{where}"
+    if files:
+        yield f"Complete tables: {files}."
 
 
 def _code(text: str) -> str:

@@ -38,7 +38,7 @@ FIELDS = {
 def build_model(source: Source, folder: Path) -> Section:
     """Describe the network and count its parameters, stored and effective."""
     model, name = source.model, source.name
-    config = effective_params.Config(n=source.size(64, 24), seed=source.seed)
+    config = effective_params.Config(pairs=source.size(64, 24), seed=source.seed)
     ranks = effective_params.run(model, config)
     save_json(
         {
@@ -71,8 +71,8 @@ def build_model(source: Source, folder: Path) -> Section:
             f"Of the {ranks.nominal} stored parameters, {ranks.gauge} directions are changes of "
             "gauge: they change the factors and not the network (measured as the rank of the "
             "infinitesimal moves at these weights). The Jacobian of the answer logits with respect "
-            f"to all parameters, on {config.n} random sums in float64, has rank {ranks.logits}; "
-            f"below the last singular value counted there is a drop by a factor of "
+            f"to all parameters, on {config.pairs} random sums in float64, has rank {ranks.logits}"
+            f"; below the last singular value counted there is a drop by a factor of "
             f"{ranks.gap:.1e}. A network that used all it could would have rank "
             f"{ranks.nominal - ranks.gauge}."
         ),
@@ -104,7 +104,7 @@ def build_model(source: Source, folder: Path) -> Section:
             folder,
             "spectrum",
             "Singular values of the Jacobian of the answer logits, relative to the first, on "
-            f"{config.n} random sums. What lies to the right of the drop is rounding.",
+            f"{config.pairs} random sums. What lies to the right of the drop is rounding.",
         ),
         Heading("Where it comes from"),
         *describe_lineage(source.checkpoint),
@@ -122,7 +122,9 @@ def build_model(source: Source, folder: Path) -> Section:
         ),
         parts=tuple(parts),
         commands=(
-            source.command("interp.effective_params", "--n", config.n, "--seed", config.seed),
+            source.command(
+                "interp.effective_params", "--pairs", config.pairs, "--seed", config.seed
+            ),
         ),
         sources=("ranks.json",),
     )

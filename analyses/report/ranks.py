@@ -17,7 +17,7 @@ def build_ranks(source: Source, folder: Path) -> Section:
     """Remove rank components one at a time and from the end, beside random terms of equal norm."""
     config = rank_ablation.Config(
         kind=("zero", "mean", "conditional", "resample") if not source.quick else ("zero", "mean"),
-        n=source.size(10_000, 500),
+        pairs=source.size(10_000, 500),
         draws=source.size(10, 3),
         seed=source.seed,
     )
@@ -64,7 +64,7 @@ def build_ranks(source: Source, folder: Path) -> Section:
             "Factors A B of a matrix can become A G, G^-1 B without changing the network, so raw "
             " factors have no meaning; what is cut here are the singular components of the "
             "products, norm gains folded into the reading side. Every number is exact match of "
-            f"greedy decoding on {config.n:,} uniform pairs (intact: {intact['value']:.4g}, "
+            f"greedy decoding on {config.pairs:,} uniform pairs (intact: {intact['value']:.4g}, "
             f"{say_rate(intact['low'], intact['high'])}). Its null is a random term of the same "
             "Frobenius norm in the component's place: where it breaks the network as well, what "
             "counts is how much was removed, not which direction."

@@ -5,7 +5,9 @@ folder section.json holds the texts and vouches for the tables (CSV) and figures
 is written last, and names the hash of each.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
+from analyses.report.image import SCREEN, compact
 from interp.output import save_figure, save_json, save_table
 from model.errors import InputError
+from model.reading import open_regular, read_json, read_regular
 from model.shell import write_atomic
 
 VOUCHER = "section.json"
 FORMAT = 2
 """Of section.json; others are computed again."""
+LONGEST = 100
+"""Rows of a table that a page shows."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Picture:
     Attributes:
         stem: File name without its ending.
         caption: What is drawn, of how many cases, with which control.
-        png: The image.
+        png: The image, as small as it gets.
     """
 
     stem: str
@@ -84,9 +90,6 @@ class Section:
         parts: What it consists of, in reading order.
         commands: What makes its numbers again.
         sources: Files that its numbers were read from or are kept in whole.
-        seconds: How long it took.
-        cpu: Of these, seconds of processor time.
-        made: When it was finished (UTC).
     """
 
     name: str
@@ -95,20 +98,35 @@ class Section:
     parts: tuple[Part, ...]
     commands: tuple[str, ...]
     sources: tuple[str, ...] = ()
-    seconds: float = 0.0
-    cpu: float = 0.0
-    made: str = ""
 
 
 def picture(figure: Figure, folder: Path, stem: str, caption: str) -> Picture:
-    """Save a figure in every format and take it into a section."""
-    paths = save_figure(figure, folder / stem)
-    return Picture(stem, caption, next(p for p in paths if p.suffix == ".png").read_bytes())
+    """Draw a figure and take it into a section; the section's command draws it for print."""
+    (path,) = save_figure(figure, folder / stem, ("png",), SCREEN)
+    return take(path, caption)
 
 
-def say_time(section: Section) -> str:
-    """Say how long a section took."""
-    return f"{section.seconds:.0f} s, {section.cpu:.0f} s of them processor time"
+def take(path: Path, caption: str) -> Picture:
+    """Take a figure that is drawn already into a section."""
+    return Picture(path.stem, caption, compact(path.read_bytes()))
+
+
+def table_name(number: int) -> str:
+    """Name the file of a table by its place among the parts."""
+    return f"table-{number:02d}.csv"
+
+
+def shorten(section: Section) -> Section:
+    """Leave the first rows of long tables, and say where all are."""
+
+    def short(number: int, part: Part) -> Part:
+        if not isinstance(part, Table) or len(part.frame) <= LONGEST:
+            return part
+        where = f"`sections/{section.name}/{table_name(number)}`"
+        note = f"The first {LONGEST} of {len(part.frame):,} rows; all are in {where}."
+        return Table(f"{part.caption} {note}", part.frame.head(LONGEST))
+
+    return dataclasses.replace(section, parts=tuple(map(short, itertools.count(), section.parts)))
 
 
 def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> Path:
@@ -132,7 +150,7 @@ def save_section(section: Section, origin: Mapping[str, Any], folder: Path) -> P
             case Listing(caption, text):
                 entry |= {"caption": caption, "text": text}
             case Table(caption, frame):
-                path = save_table(frame, folder / f"table-{number:02d}.csv")
+                path = save_table(frame, folder / table_name(number))
                 kinds = {str(name): _kind(frame[name]) for name in frame}
                 entry |= {"caption": caption, "kinds": kinds, **_vouch(path)}
             case Picture(stem, caption, png):
@@ -166,11 +184,11 @@ def load_section(folder: Path, origin: Mapping[str, Any]) -> Section | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT or content["origin"] != json.loads(json.dumps(dict(origin))):
             return None
         return Section(
-            **{key: content[key] for key in ("name", "title", "finding", "seconds", "cpu", "made")},
+            **{key: content[key] for key in ("name", "title", "finding")},
             parts=tuple(_read_parts(content["parts"], folder)),
             commands=tuple(content["commands"]),
             sources=tuple(content["sources"]),
@@ -193,7 +211,7 @@ def _read_parts(entries: Sequence[dict[str, Any]], folder: Path) -> Iterator[Par
                 yield Table(entry["caption"], _read_frame(_checked(entry, folder), entry["kinds"]))
             case "Picture":
                 path = _checked(entry, folder)
-                yield Picture(path.stem, entry["caption"], path.read_bytes())
+                yield Picture(path.stem, entry["caption"], read_regular(path))
             case kind:
                 raise InputError(f"a part is {kind!r}")
 
@@ -210,7 +228,7 @@ def _read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
     places: dict[Any, Any] = dict(enumerate(kinds.values()))
     missing = {place: [""] for place, kind in places.items() if kind == "float64"}
     frame = pd.read_csv(
-        path,
+        open_regular(path),
         header=0,
         names=list(places),
         dtype=places,
@@ -226,6 +244,6 @@ def _vouch(path: Path) -> dict[str, str]:
 
 def _checked(entry: dict[str, Any], folder: Path) -> Path:
     path = folder / entry["file"]
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+    if hashlib.sha256(read_regular(path)).hexdigest() != entry["sha256"]:
         raise InputError(f"{path.name} is not the file that was written")
     return path

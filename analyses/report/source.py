@@ -2,7 +2,8 @@
 
 import functools
 import shlex
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from model.adder import Adder
@@ -17,11 +18,19 @@ class Source:
         reference: Shipped name, folder, NAME@STEP, or published .pt file.
         seed: Seed of every sample.
         quick: Whether samples are small.
+        known: What sections have computed for each other, see `once`.
     """
 
     reference: str
     seed: int = 0
     quick: bool = False
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute what several sections of one process share when the first of them asks for it."""
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
 
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
@@ -51,11 +60,11 @@ class Source:
 def options_of(config: Any) -> list[str]:
     """Write as options what of a configuration differs from its defaults, and the seed."""
     words: list[str] = []
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if value == field.default and field.name != "seed":
+    for known in fields(config):
+        value = getattr(config, known.name)
+        if value == known.default and known.name != "seed":
             continue
-        option = f"--{field.name.replace('_', '-')}"
+        option = f"--{known.name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(option)
         elif isinstance(value, tuple):

@@ -7,21 +7,18 @@ and keeps one row for each shape: its parameters, how many runs were tried, and 
 was proved.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.progress import track
 from rich.table import Table
-from tyro.conf import Positional
 
 from interp.certify import TOTAL, certify
-from interp.output import save_table
 from model.checkpoint import CARD, WEIGHTS, Checkpoint, read_checkpoint
 from model.config import PRESETS
 from model.errors import InputError
-from model.shell import console, progress_console, run_command
+from model.shell import console, follow
 
 WORTH_CERTIFYING = 1e-3
 """Largest measured error rate of a run that is certified; others are counted by their errors."""
@@ -88,19 +85,13 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(kept)
 
 
-def smallest(folders: Positional[tuple[Path, ...]], *, out: Path | None = None) -> None:
-    """Tabulate the shapes that were tried, and the best count proved for each.
+def judge_all(folders: Iterable[Path]) -> pd.DataFrame:
+    """Judge every run below the folders, and keep the best of each shape."""
+    return summarise(pd.DataFrame([judge(run) for run in follow(find_runs(folders), "certifying")]))
 
-    Args:
-        folders: Folders with runs in them.
-        out: Where to write the table as CSV; by default out/smallest/smallest.csv.
-    """
-    if not folders:
-        raise InputError("no folders: give those that runs wrote, such as runs/compression")
-    runs = find_runs(folders)
-    rows = [judge(x) for x in track(runs, "certifying", console=progress_console, transient=True)]
-    table = summarise(pd.DataFrame(rows))
-    path = save_table(table, out or Path("out/smallest/smallest.csv"))
+
+def show(table: pd.DataFrame) -> None:
+    """Print one line for each shape."""
     view = Table(title="smaller shapes, best run of each", title_justify="left")
     names = ("parameters", "shape", "runs", "errors", "pairs")
     proofs = ("real_wrong_at_most", "float32_wrong_at_most")
@@ -111,14 +102,3 @@ def smallest(folders: Positional[tuple[Path, ...]], *, out: Path | None = None) 
         cells = [f"{int(x):,}" if isinstance(x, str) else "not certified" for x in proved]
         view.add_row(*(str(row[name]) for name in names), *cells)
     console.print(view)
-    console.print(f"in {path}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        smallest,
-        argv,
-        prog="python -m analyses.smallest",
-        example="python -m analyses.smallest runs/compression runs/242p-repair",
-    )

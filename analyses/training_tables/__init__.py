@@ -1,4 +1,8 @@
-"""The training tables of the write-ups, trained again."""
+"""The training tables of the write-ups, trained again.
+
+`study` is the command's work, `studies` the tables, `sweeps` the runs that they need, `published`
+what the write-ups print, `figures` draws them.
+"""
 
 import lazy_loader
 

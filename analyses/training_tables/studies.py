@@ -48,7 +48,8 @@ from model.checkpoint import read_checkpoint
 from model.config import preset as look_up_preset
 from model.evaluation import evaluate, official_chunks, uniform_chunks
 from model.intervals import clopper_pearson
-from train.finetune import PUBLISHED_ROUNDS, choose_best, read_rounds, run_rounds
+from train.finetune import PUBLISHED_ROUNDS, choose_best, run_rounds
+from train.options import read_rounds
 from train.spec import FINETUNE
 
 N_FRESH, FRESH_SEED = 1_000_000, 20_260_003

@@ -12,25 +12,21 @@ published numbers, rates with Clopper-Pearson intervals; a sweep's own rows go t
     python -m analyses.training_tables figure5
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
-from tyro.conf import Positional
 
-from analyses.claims import RESULTS
 from analyses.training_tables.studies import FIGURES, STUDIES
 from analyses.training_tables.sweeps import Settings
 from interp.output import save_figure, save_json, save_table
 from model.checkpoint import versions
 from model.errors import InputError
-from model.shell import console, run_command
-from train.engine import check_device
-from train.sweep import read_seeds
+from model.reading import open_regular
+from model.shell import console
 
-Name = Literal["table1", "table5", "table6", "table7", "seeds262", "recipe", "figure5", "figure6"]
 NOTABLE = 0.1
 """Seeds below this exact match are counted, not listed."""
 
@@ -44,7 +40,6 @@ def make_table(name: str, settings: Settings) -> None:
     if name in FIGURES:
         draw_figure(name, settings.out)
     print_study(name, study.table, study.facts)
-    console.print(f"in {settings.out / f'{name}.csv'}", highlight=False)
 
 
 def draw_figure(name: str, out: Path) -> None:
@@ -57,7 +52,7 @@ def draw_figure(name: str, out: Path) -> None:
     if not path.exists():
         raise InputError(f"{path} is not there: run python -m analyses.training_tables {name}")
     stem, plot = FIGURES[name]
-    save_figure(plot(pd.read_csv(path)), out / stem)
+    save_figure(plot(pd.read_csv(open_regular(path))), out / stem)
 
 
 def print_study(name: str, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
@@ -117,68 +112,3 @@ def _format(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) > 1:
         return f"{value:,.0f}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def training_tables(
-    names: Positional[tuple[Name, ...]],
-    *,
-    out: Path = RESULTS,
-    runs: Path = Path("runs"),
-    seeds: tuple[str, ...] = (),
-    steps_scale: float = 1.0,
-    workers: int = 2,
-    device: str = "cpu",
-    base: str = "311p-base",
-    full_length: bool = False,
-) -> None:
-    """Train again what the write-ups' training tables report, and print it beside their numbers.
-
-    Interrupted at any moment, the same command resumes.
-
-    Args:
-        names: Tables to make; figure5 and figure6 are redrawn from table6 and table7 as saved.
-        out: Where tables and figures go.
-        runs: Where runs are kept and resumed from.
-        seeds: Seeds instead of each table's own, numbers and ranges.
-        steps_scale: Length of every run as a share of the stated one, for a trial; below 1 it
-            needs an --out of its own.
-        workers: Processes on this machine.
-        device: cpu, or cuda to train all seeds of a sweep at once on a GPU.
-        base: Checkpoint that table5 starts from.
-        full_length: Train every run to the end; by default those by the published recipe stop
-            where their loss is above 0.9 at step 40,000 or above 0.4 at 80,000.
-    """
-    if not names:
-        raise InputError(f"no table named: choose from {', '.join(STUDIES)}")
-    if not 0 < steps_scale <= 1:
-        raise InputError(f"steps_scale is {steps_scale}: it must be above 0 and at most 1")
-    if steps_scale < 1 and out == RESULTS:
-        raise InputError("a trial with --steps-scale is no result: give it an --out of its own")
-    check_device(device)
-    settings = Settings(
-        out=out,
-        runs=runs,
-        seeds=tuple(read_seeds(seeds)) if seeds else (),
-        scale=steps_scale,
-        workers=workers,
-        device=device,
-        base=base,
-        full_length=full_length,
-    )
-    redrawn = {figure: table for table, (figure, _) in FIGURES.items() if figure != table}
-    for name in names:
-        if name in redrawn:
-            draw_figure(redrawn[name], out)
-            console.print(f"in {out / f'{name}.png'}", highlight=False)
-        else:
-            make_table(name, settings)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        training_tables,
-        argv,
-        prog="python -m analyses.training_tables",
-        example="python -m analyses.training_tables table6 table7 --workers 2",
-    )

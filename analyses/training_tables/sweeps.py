@@ -6,7 +6,6 @@ the same recipe, are not trained again: a sweep can grow over several sittings o
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from interp.output import save_json, save_table
 from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.reading import open_regular, read_json
 from train.config import PUBLISHED, TrainConfig
 from train.run import GROKKED
 from train.spec import RunSpec, StopRule
@@ -160,7 +160,7 @@ def run_plan(plan: Plan, settings: Settings) -> pd.DataFrame:
     if missing:
         store = find_store(plan, settings)
         table = watch_sweep(missing, store, workers=settings.workers)
-        keep_rows(table, json.loads((store / "sweep.json").read_text()), path)
+        keep_rows(table, read_json(store / "sweep.json"), path)
         kept = read_rows(path, specs[0])
     return kept.set_index("seed").loc[[spec.seed for spec in specs]].reset_index()
 
@@ -190,9 +190,9 @@ def read_rows(path: Path, spec: RunSpec) -> pd.DataFrame:
     if not path.exists() or not beside.exists():
         return pd.DataFrame({"seed": []})
     try:
-        found = json.loads(beside.read_text())["spec"]
+        found = read_json(beside)["spec"]
         same = RunSpec.from_dict({**found, "seed": spec.seed}) == spec
-        rows = pd.read_csv(path)
+        rows = pd.read_csv(open_regular(path))
         return rows if same else rows.iloc[:0][["seed"]]
     except (ValueError, KeyError, OSError, InputError) as error:
         raise InputError(f"{path} is damaged: delete it and {beside.name}") from error

@@ -33,6 +33,7 @@ from .hook_trace import SOURCE_HOOKS as SOURCE_HOOKS
 from .hook_trace import Network as Network
 from .hook_trace import at_query as at_query
 from .hook_trace import network_of as network_of
+from .hook_trace import trace_columns as trace_columns
 from .hook_trace import trace_hooks as trace_hooks
 from .hook_trace import upstream as upstream
 from .local_context import carry_share as carry_share

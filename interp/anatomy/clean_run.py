@@ -61,6 +61,16 @@ class CleanRun:
     logits: Float[Tensor, "batch column vocab"]
 
     @functools.cached_property
+    def log_probabilities(self) -> Float[Tensor, "batch column vocab"]:
+        """Log-probabilities of every column."""
+        return self.logits.log_softmax(dim=-1)
+
+    @functools.cached_property
+    def probabilities(self) -> Float[Tensor, "batch column vocab"]:
+        """Probabilities of every column."""
+        return self.log_probabilities.exp()
+
+    @functools.cached_property
     def column_class(self) -> Int[Tensor, "batch column"]:
         """The digit sum a_i + b_i of each answer column (0 to 18; 0 where there are no digits)."""
         a, b = self.pairs

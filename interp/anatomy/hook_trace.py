@@ -8,7 +8,7 @@ again, so that a swap deep in the layer costs what lies below it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -178,6 +178,24 @@ def trace_hooks(
     final = norm("ln_final", "final", resid_post)
     site("logits", lambda: final() @ params["W_E"].T)
     return column_pass.found
+
+
+def trace_columns(
+    network: Network, tokens: Int[Tensor, "batch pos"], columns: Sequence[int]
+) -> Iterator[Trace]:
+    """Compute the activations of several answer columns of the same inputs, one after the other.
+
+    What depends on a source alone is the same for every column that reads it: it is computed once,
+    for the column that reads most.
+    """
+    most = trace_hooks(network, tokens, max(columns))
+    shared = {site: most[site] for site in SOURCE_HOOKS if site in most}
+
+    for column in columns:
+        length = query_position(column) + 1
+        # In a memory layout of their own, so that products of them round as they do alone.
+        known = {site: value[:, :length].contiguous() for site, value in shared.items()}
+        yield trace_hooks(network, tokens, column, known=known)
 
 
 class _Pass:

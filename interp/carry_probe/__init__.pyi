@@ -7,6 +7,7 @@ from .config import Config as Config
 from .data import ProbeInputs as ProbeInputs
 from .data import probe_inputs as probe_inputs
 from .data import split_by_context as split_by_context
+from .details import summaries as summaries
 from .fit import Score as Score
 from .fit import best_guess as best_guess
 from .fit import score_conditional as score_conditional
@@ -14,7 +15,6 @@ from .fit import score_global as score_global
 from .fit import whiten as whiten
 from .instrument import plot as plot
 from .instrument import run as run
-from .instrument import summaries as summaries
 from .plots_attention import role_label as role_label
 from .plots_attention import score_map as score_map
 from .result import Result as Result

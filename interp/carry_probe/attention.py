@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.anatomy import ROLES, Network, Trace, role_index, trace_hooks, upstream
+from interp.anatomy import ROLES, Network, Trace, role_index, trace_columns, trace_hooks, upstream
 from interp.carry_probe.data import ProbeInputs
 from model.intervals import clopper_pearson
 from model.task import N_ANSWER, N_PROMPT, query_position
@@ -47,8 +47,8 @@ def attention_by_role(
     """
     rows = []
     for name, data in inputs.items():
-        for column in columns:
-            trace = trace_hooks(network, data.tokens, column)
+        traces = trace_columns(network, data.tokens, columns)
+        for column, trace in zip(columns, traces, strict=True):
             weight = by_role(trace["pattern"], column)
             norms = by_role(written(network, trace).norm(dim=-1), column)
             share = norms / norms.sum(dim=1, keepdim=True).clamp(min=1e-300)

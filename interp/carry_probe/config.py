@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from interp.anatomy import HOOKS
 from interp.carry_probe.data import FEATURES
 from model.errors import InputError
+from model.shell import Seed, Workers, check_fields
 from model.task import N_ANSWER
 
 MAIN_SITES = (
@@ -42,9 +43,9 @@ class Config:
     """Norm-matched random directions."""
     n_wrapper: int = 0
     """Inputs on which every hook is compared with the TransformerLens wrapper (slow to import)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all inputs, splits, shuffles and random directions."""
-    jobs: int = 1
+    jobs: Workers = 1
     """Processes for the probes and the figures; the numbers do not depend on them."""
 
     def __post_init__(self) -> None:
@@ -55,8 +56,7 @@ class Config:
         for site in self.sites:
             if site not in HOOKS:
                 raise InputError(f"unknown site {site!r}: known are {', '.join(HOOKS)}")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}: it must be 0 or more")
+        check_fields(self)
         if not self.columns or not self.sites:
             raise InputError("give at least one column and one site")
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from model.task import N_DIGITS
+
 PRESENT = 0.05
 """A probe finds the carry in a column where its Holm-corrected p-value is below this."""
 CLOSED = 0.25
@@ -22,6 +24,8 @@ EXPLAINED = 0.5
 """An account of the response to wrong prefixes must explain more than this (held-out R^2)."""
 GRADED = 0.05
 """One account of the response is better than another by at least this much held-out R^2."""
+MARGIN = 0.03
+"""A mean accuracy is called larger than its floor from this difference on."""
 
 OF_SOURCES = ("attn_scores", "pattern")
 """Sites with one number for each source: like the raw digits they tell where a digit is, and values
@@ -85,6 +89,55 @@ def answered(patterns: pd.DataFrame) -> pd.Series:
     """Tell, by column, whether the digit is right often enough on true prefixes."""
     live = patterns[patterns["pattern"] == "live"].set_index("column")["accuracy"]
     return live >= CORRECT
+
+
+def local_attention(attention: pd.DataFrame) -> pd.DataFrame:
+    """Sum the weight on the digits of a column ("own") and of the one below ("below").
+
+    Returns:
+        Rows "own" and "below": weight, and what it is if uniform and in a random init; means over
+        uniform inputs and over the columns with digits on both sides where there are any.
+    """
+    chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
+    middle = chosen[chosen["column"].between(1, 9)]
+    mean = (chosen if middle.empty else middle).groupby("role")
+    mean = mean[["weight", "uniform", "random_init"]].mean()
+    roles = {"own": ["a_i", "b_i"], "below": ["a_{i-1}", "b_{i-1}"]}
+    return pd.DataFrame({k: mean.reindex(names).fillna(0.0).sum() for k, names in roles.items()}).T
+
+
+def is_local(shares: pd.DataFrame) -> bool:
+    """Tell from `local_attention` whether these digits get twice what is uniform."""
+    total = shares.sum()
+    return bool(total["weight"] > 2 * total["uniform"])
+
+
+def carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Choose the probes of one kind for the carry."""
+    rows = probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
+    if kind == "global" and (rows["column"] < N_DIGITS).any():
+        # In column 10 the digit sum is always 0, so nothing is left to condition on.
+        rows = rows[rows["column"] < N_DIGITS]
+    return rows
+
+
+def before_attention(probes: pd.DataFrame) -> tuple[float, float]:
+    """Give the score of a probe before attention, and of the best guess from s_{i-1} alone."""
+    names = ["before_attention", "bayes_query"]
+    score, floor = carry_rows(probes, "conditional").groupby("column")[names].first().mean()
+    return float(score), float(floor)
+
+
+def best_present(rows: pd.DataFrame) -> tuple[str, list[int], list[int]]:
+    """Choose the site where probes find the carry in most columns.
+
+    Returns:
+        The site, the columns in which they do, and all columns.
+    """
+    found = present(rows)
+    scores = rows.pivot(index="site", columns="column", values="accuracy")
+    site = best_site(found, scores.loc[found.index])
+    return site, list(found.columns[found.loc[site]]), list(found.columns)
 
 
 def present(rows: pd.DataFrame) -> pd.DataFrame:

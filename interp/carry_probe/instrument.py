@@ -13,6 +13,7 @@ TransformerLens wrapper (interp.hooked).
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -20,8 +21,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.progress import Progress
-from rich.table import Table
-from tyro.conf import Positional
 
 from interp.anatomy import HOOKS, Network, at_query, network_of, trace_hooks
 from interp.carry_probe.attention import (
@@ -33,6 +32,7 @@ from interp.carry_probe.attention import (
 from interp.carry_probe.causal import interchange, sites_after_attention, split_by_reader, steer
 from interp.carry_probe.config import Config
 from interp.carry_probe.data import carry_pairs, probe_inputs
+from interp.carry_probe.details import show
 from interp.carry_probe.edges import cut_edges
 from interp.carry_probe.linear import Sweep, finish_probes, start_probes
 from interp.carry_probe.plots import draw, draw_one, stems
@@ -41,10 +41,9 @@ from interp.carry_probe.result import Result, save
 from interp.carry_probe.verdict import verdict
 from interp.output import save_figure
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.errors import InputError
 from model.factored import init_params
-from model.shell import console, progress_console, run_command
+from model.shell import DETAILS, write_atomic, write_details
 from model.task import carry_stratified_pairs, query_position, uniform_pairs
 from model.threads import limit_threads
 
@@ -190,107 +189,14 @@ def plot(result: Result) -> dict[str, Figure]:
     return draw(result)
 
 
-def carry_probe(
-    checkpoint: Positional[str],
-    *,
-    quick: bool = False,
-    full: bool = False,
-    sites: tuple[str, ...] = (),
-    columns: tuple[int, ...] = (),
-    seed: int = 0,
-    out: Path | None = None,
-) -> None:
-    """Find where a model has the carry, and whether it uses it.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        quick: Three columns and few inputs.
-        full: Every site, column and feature, five random-init models, searched directions, and
-            every hook compared with the TransformerLens wrapper.
-        sites: Only these sites, by name (resid_mid, in_low, ...).
-        columns: Only these answer columns, 0 to 10.
-        seed: Seed of all inputs and draws.
-        out: Folder for tables and figures; out/carry_probe/NAME if not given.
-    """
-    if quick and full:
-        raise InputError("--quick and --full exclude each other: give one of them")
-    config = Config.quick() if quick else Config.full() if full else Config()
-    config = dataclasses.replace(
-        config,
-        sites=sites or config.sites,
-        columns=columns or config.columns,
-        seed=seed,
-        jobs=2,
+def write(result: Result, folder: Path, workers: int) -> None:
+    """Write tables and figures."""
+    save(result, folder)
+    write_atomic(folder / DETAILS, write_details(partial(show, result)))
+    joblib.Parallel(n_jobs=workers)(
+        joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
     )
-    read = read_checkpoint(checkpoint)
-    folder = out or Path("out/carry_probe") / read.name
-    with Progress(console=progress_console, transient=True) as progress:
-        result = run(read.model, config, read.name, progress)
-        task = progress.add_task("files and figures", total=None)
-        save(result, folder)
-        joblib.Parallel(n_jobs=config.jobs)(
-            joblib.delayed(_save_one)(result, stem, folder) for stem in stems(result)
-        )
-        progress.remove_task(task)
-    show(result)
-    console.print(f"tables and figures: {folder}", highlight=False)
 
 
 def _save_one(result: Result, stem: str, folder: Path) -> None:
     save_figure(draw_one(result, stem), folder / stem)
-
-
-def show(result: Result) -> None:
-    """Print the probe scores, the interchanges and the verdict."""
-    for title, table in summaries(result):
-        view = Table(title=f"{result.name}: {title}", title_justify="left")
-        for name in table.columns:
-            view.add_column(str(name), justify="left" if name == table.columns[0] else "right")
-        for row in table.itertuples(index=False):
-            view.add_row(
-                *("" if pd.isna(x) else x if isinstance(x, str) else f"{x:.3f}" for x in row)
-            )
-        console.print(view)
-    for statement in result.statements:
-        console.print(f"[bold]{statement.topic}[/bold]: {statement.text}", highlight=False)
-    if result.wrapper_difference is not None:
-        console.print(
-            f"Largest difference of any hook from the TransformerLens wrapper: "
-            f"{result.wrapper_difference:.1e}.",
-            highlight=False,
-        )
-
-
-def summaries(result: Result) -> list[tuple[str, pd.DataFrame]]:
-    """Condense the tables to what fits a terminal: means over the columns looked at."""
-    found = []
-    attention = result.tables["attention"]
-    chosen = attention[attention["inputs"] == "uniform"]
-    wide = chosen.pivot_table("weight", "role", "carry_in", sort=False)
-    rest = chosen[chosen["carry_in"] == "all"].groupby("role", sort=False)
-    wide = wide.join(rest[["share", "uniform", "random_init"]].mean())
-    wide.columns = [f"carry_in {x}" if x in ("0", "1") else str(x) for x in wide.columns]
-    found.append(("attention by role, mean of columns", wide.reset_index()))
-    probes = result.tables["probes"]
-    if not probes.empty:
-        rows = probes[probes["feature"] == "carry_in"]
-        wide = rows.pivot_table("accuracy", "site", "kind", sort=False)
-        floors = ["bayes_query", "bayes_below", "shuffled", "control_task", "random_init"]
-        rest = rows[rows["kind"] == "conditional"].groupby("site", sort=False)[floors].mean()
-        wide = wide[["global", "conditional", "shared"]].join(rest)
-        found.append(("probes of carry_in (floors of the conditional one)", wide.reset_index()))
-    moved = result.tables["interchange"]
-    if not moved.empty:
-        wide = moved.pivot_table("moved", "site", "method", sort=False)
-        found.append(("answers moved by exactly one", wide.reset_index()))
-    return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        carry_probe,
-        argv,
-        prog="python -m interp.carry_probe",
-        example="python -m interp.carry_probe 262p --full",
-    )

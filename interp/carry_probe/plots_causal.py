@@ -162,14 +162,17 @@ def _shifts(axes: Axes, response: pd.DataFrame) -> None:
 
 
 def _rivals(axes: Axes, rivals: pd.DataFrame) -> None:
-    sns.stripplot(
-        rivals, x="r_squared", y="rival", order=list(RIVALS), color="0.6", size=2.5, ax=axes
-    )
+    # Beside each other by column, not by chance: the same numbers give the same drawing.
+    low, high = rivals["column"].min(), rivals["column"].max()
+    spread = 0.16 * ((rivals["column"] - low) / max(1, high - low) - 0.5)
+    rows = rivals["rival"].map(list(RIVALS).index)
+    axes.plot(rivals["r_squared"], rows + spread, "o", color="0.6", markersize=2.5, mew=0)
     mean = rivals.groupby("rival")["r_squared"].mean().reindex(list(RIVALS))
     axes.plot(mean, np.arange(len(RIVALS)), "D", color="C0", markersize=4)
     axes.set(
         xlabel="held-out $R^2$ (dots: columns)", ylabel="", xlim=(min(0, mean.min()) - 0.05, 1.03)
     )
+    axes.set_ylim(len(RIVALS) - 0.5, -0.5)
     axes.set_yticks(np.arange(len(RIVALS)), [RIVAL_LABELS[rival] for rival in RIVALS])
     axes.set_title("c  accounts of the response", loc="left")
     sns.despine(ax=axes)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ import pandas as pd
 
 from interp.carry_probe.verdict import Statement
 from interp.output import save_json, save_table
+from model.archive import read_archive
 from model.errors import InputError
-from model.shell import write_atomic
+from model.reading import FILE_LIMIT, open_regular, read_json, read_regular
+from model.shell import refuse_cut_off, write_atomic
 
 SUMMARY, SCORES = "result.json", "scores.npz"
 
@@ -62,15 +63,16 @@ def load(folder: Path) -> Result:
     Raises:
         InputError: The folder does not hold a whole result.
     """
+    refuse_cut_off(folder)
     try:
-        content = json.loads((folder / SUMMARY).read_text())
+        content = read_json(folder / SUMMARY)
         tables = {
-            name: pd.read_csv(folder / f"{name}.csv", dtype={"carry_in": str})
+            name: pd.read_csv(open_regular(folder / f"{name}.csv"), dtype={"carry_in": str})
             for name in content["tables"]
         }
-        with np.load(folder / SCORES) as archive:
-            scores = archive["scores"]
-    except (OSError, ValueError, KeyError) as error:
+        packed = read_archive(read_regular(folder / SCORES), FILE_LIMIT)
+        scores = np.load(io.BytesIO(packed["scores.npy"]), allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} holds no result of the carry probe: run it again") from error
     return Result(
         content["name"],

@@ -13,16 +13,22 @@ from interp.carry_probe.criteria import (
     ACCOUNTS,
     CORRECT,
     IN_PART,
+    MARGIN,
     NOT_MOVED,
     OF_SOURCES,
     USED,
     accounts,
     answered,
+    before_attention,
+    best_present,
     best_site,
+    carry_rows,
     dormant,
     dose,
     grouped,
+    is_local,
     listed,
+    local_attention,
     moved,
     path,
     present,
@@ -30,10 +36,6 @@ from interp.carry_probe.criteria import (
     share,
     used,
 )
-from model.task import N_DIGITS
-
-MARGIN = 0.03
-"""A mean accuracy is called larger than its floor from this difference on."""
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -92,14 +94,9 @@ def _answers(patterns: pd.DataFrame) -> Statement:
 
 
 def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
-    chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
-    middle = chosen[chosen["column"].between(1, 9)]
-    mean = (chosen if middle.empty else middle).groupby("role")
-    mean = mean[["weight", "uniform", "random_init"]].mean()
-    own = mean.reindex(["a_i", "b_i"]).fillna(0.0).sum()
-    below = mean.reindex(["a_{i-1}", "b_{i-1}"]).fillna(0.0).sum()
+    shares, looks = local_attention(attention), is_local(local_attention(attention))
+    own, below = shares.loc["own"], shares.loc["below"]
     ratio = own["weight"] / below["weight"] if below["weight"] > 0 else float("inf")
-    looks = bool(own["weight"] + below["weight"] > 2 * (own["uniform"] + below["uniform"]))
     text = (
         f"Attention {'singles' if looks else 'does not single'} out the digits of columns i and "
         f"i - 1: it puts {own['weight']:.3f} on a_i and b_i together and {below['weight']:.3f} on "
@@ -127,18 +124,8 @@ def _roles(values: pd.Series, places: int) -> str:
     return ", ".join(f"{plain[role]} {values[role]:.{places}f}" for role in names)
 
 
-def _carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
-    rows = probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
-    if kind == "global" and (rows["column"] < N_DIGITS).any():
-        # In column 10 the digit sum is always 0, so nothing is left to condition on.
-        rows = rows[rows["column"] < N_DIGITS]
-    return rows
-
-
 def _before(probes: pd.DataFrame) -> Statement:
-    names = ["before_attention", "bayes_query"]
-    rows = _carry_rows(probes, "conditional").groupby("column")[names].first().mean()
-    score, floor = rows["before_attention"], rows["bayes_query"]
+    score, floor = before_attention(probes)
     more = bool(score > floor + MARGIN)
     text = (
         f"Before attention (resid_pre) a probe for carry_in, given a_i + b_i, scores "
@@ -149,11 +136,9 @@ def _before(probes: pd.DataFrame) -> Statement:
 
 
 def _present(probes: pd.DataFrame, kind: str) -> Statement:
-    rows = _carry_rows(probes, kind)
+    rows = carry_rows(probes, kind)
+    site, columns, _ = best_present(rows)
     found = present(rows)
-    scores = rows.pivot(index="site", columns="column", values="accuracy")
-    site = best_site(found, scores.loc[found.index])
-    columns = list(found.columns[found.loc[site]])
     best = rows[rows["site"] == site]
     worst = best.loc[best["accuracy"].idxmin()]
     text = (
@@ -313,7 +298,7 @@ def _summary(tables: Tables) -> Statement:
     parts, held = [], []
     if not tables["probes"].empty:
         given, always = (
-            present(_carry_rows(tables["probes"], kind)) for kind in ("conditional", "global")
+            present(carry_rows(tables["probes"], kind)) for kind in ("conditional", "global")
         )
         columns = given.columns[given.any()]
         parts.append(

@@ -2,9 +2,10 @@ from .atlas import build_atlas as build_atlas
 from .atlas import sample_pairs as sample_pairs
 from .atlas import training_cases as training_cases
 from .certificate import Certificate as Certificate
-from .certificate import CertifyConfig as CertifyConfig
 from .certificate import Count as Count
 from .certificate import certify as certify
+from .config import Budget as Budget
+from .config import CertifyConfig as CertifyConfig
 from .count import TOTAL as TOTAL
 from .count import build_automaton as build_automaton
 from .count import count_avoiding as count_avoiding

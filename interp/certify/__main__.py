@@ -1,6 +1,51 @@
-"""The command: python -m interp.certify."""
+"""How many of the 10^20 pairs does a checkpoint add correctly? python -m interp.certify 262p."""
 
-from interp.certify.instrument import main
+from collections.abc import Sequence
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from interp.certify.config import CertifyConfig
+from model.shell import OutFolder, Output, print_summary, run_command
+
+
+def certify_command(
+    checkpoint: Positional[str],
+    *,
+    config: CertifyConfig = CertifyConfig(),  # noqa: B008
+    out: OutFolder | None = None,
+) -> None:
+    """Count the pairs that a checkpoint adds correctly, out of all 10^20.
+
+    Args:
+        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
+        config: Budgets.
+        out: Folder for certificate.json, summary.json, columns.csv, atlas.csv and the figure; by
+            default out/certify/NAME.
+    """
+    from interp.certify.instrument import run, write
+    from interp.certify.summary import summarise
+    from model.checkpoint import read_checkpoint
+
+    read = read_checkpoint(checkpoint)
+    folder = out or Path("out/certify") / read.name
+    with Output(folder, by="python -m interp.certify") as output:
+        result = run(read.model, config)
+        with output.writing():
+            write(result, folder)
+    said = summarise(result.certificate, result.columns, result.atlas, read.name)
+    print_summary(said, folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(
+        certify_command,
+        argv,
+        prog="python -m interp.certify",
+        example="python -m interp.certify 262p",
+    )
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -14,47 +14,40 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp.certify.count import TOTAL, build_automaton, count_avoiding
+from interp.certify.config import CertifyConfig
+from interp.certify.count import (
+    TOTAL,
+    Automaton,
+    Steps,
+    TooManySteps,
+    build_automaton,
+    cell_masses,
+    count_avoiding,
+)
+from interp.certify.range import check_range
 from interp.certify.search import Tree, search_column
 from interp.certify.verdicts import UNDECIDED, WRONG
 from model.adder import Adder
 from model.checkpoint import weights_sha256
-from model.errors import InputError
 from model.task import N_ANSWER, N_TARGET
 
 Arithmetic = Literal["real", "float32"]
+Counting = Literal["joint", "columns"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("real", "float32")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertifyConfig:
-    """How much work may be done.
-
-    Raises:
-        InputError: A budget below the number of coarsest cells.
-    """
-
-    budget: int = 100_000
-    """Cells that may be judged in each of the answer columns 0 to 10."""
-    eos_budget: int = 20_000
-    """Cells that may be judged for the end token."""
-
-    def __post_init__(self) -> None:
-        """Check the budgets."""
-        if self.budget < 20_000:
-            raise InputError(
-                f"budget is {self.budget}: the coarsest cells alone are 20000 a column"
-            )
-        if self.eos_budget < 2:
-            raise InputError(f"eos_budget is {self.eos_budget}: the coarsest cells alone are 2")
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many of the 10^20 pairs are answered correctly: from `lower` to `upper`, inclusive."""
+    """How many of the 10^20 pairs are answered correctly: from `lower` to `upper`, inclusive.
+
+    `counting` says how the bounds follow from the cells: "joint" counts the pairs that avoid all of
+    them; "columns", where that takes too many steps, subtracts the cells of every column from
+    `lower`, and those of the worst column from `upper`.
+    """
 
     lower: int
     upper: int
+    counting: Counting = "joint"
 
     @property
     def error_rates(self) -> tuple[float, float]:
@@ -112,15 +105,19 @@ def certify(
 
     Returns:
         Lower and upper counts in real arithmetic and in float32, with the cells that prove them.
+
+    Raises:
+        InputError: A weight is outside the range for which anything is proved.
     """
     config = config or CertifyConfig()
+    check_range(model.params)
     started = perf_counter()
     trees: list[Tree] = []
     for column in range(N_TARGET):
         budget = config.eos_budget if column == N_ANSWER else config.budget
         report = None if progress is None else lambda done, c=column: progress(c, done)
         trees += search_column(model, column, budget=budget, progress=report)
-    counts = {name: _count(trees, name) for name in ARITHMETICS}
+    counts = {name: count_cells(trees, name) for name in ARITHMETICS}
     return Certificate(
         sha256=weights_sha256(model.params),
         config=model.config.to_dict(),
@@ -133,20 +130,35 @@ def certify(
     )
 
 
-def _count(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
+def count_cells(trees: Sequence[Tree], arithmetic: Arithmetic) -> tuple[Count, Count]:
     """Count pairs that avoid every wrong cell (upper) and every undecided one too (lower).
 
     Returns:
         The count of the 11 digits, and that of digits and end token.
     """
-    bounds = []
-    for verdicts in ((WRONG, UNDECIDED), (WRONG,)):
-        automata = [
-            build_automaton(_leaves(trees, column, arithmetic, verdicts))
-            for column in range(N_TARGET)
-        ]
-        bounds.append([count_avoiding(automata[:n]) for n in (N_ANSWER, N_TARGET)])
-    return Count(bounds[0][0], bounds[1][0]), Count(bounds[0][1], bounds[1][1])
+    ends = [
+        [_leaves(trees, column, arithmetic, verdicts) for column in range(N_TARGET)]
+        for verdicts in ((WRONG, UNDECIDED), (WRONG,))
+    ]
+    steps = Steps()
+    automata: tuple[list[Automaton], list[Automaton]] = ([], [])
+    found: dict[bool, Count] = {}
+
+    def bound(columns: int) -> Count:
+        try:
+            for built, cells in zip(automata, ends, strict=True):
+                built += [build_automaton(x, steps) for x in cells[len(built) : columns]]
+            # Where the end token never fails, the count with it is the count without.
+            asks = columns == N_TARGET and any(len(cells[-1]) for cells in ends)
+            if asks not in found:
+                lower, upper = (count_avoiding(built, steps=steps) for built in automata)
+                found[asks] = Count(lower, upper)
+            return found[asks]
+        except TooManySteps:
+            each, worst = ([sum(cell_masses(x)) for x in cells[:columns]] for cells in ends)
+            return Count(max(TOTAL - sum(each), 0), TOTAL - max(worst), "columns")
+
+    return bound(N_ANSWER), bound(N_TARGET)
 
 
 def _leaves(

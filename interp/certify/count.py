@@ -4,7 +4,8 @@ The cells to avoid may belong to several answer columns, so one pair can lie in 
 union bound is taken. Each column's cells become a deterministic automaton that reads the digit
 groups from group 0 upwards (its state: which suffixes of cells are still possible), and a dynamic
 program over the product of the automata and the carry counts the pairs that never complete a cell.
-Counts are kept as two integers in base 10^10 and returned as Python integers.
+Counts are kept as two integers in base 10^10 and returned as Python integers. Cells can overlap in
+so many ways that this does not end, so its steps are counted.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,30 @@ TOTAL = 10 ** (2 * N_DIGITS)
 _BASE = 10**N_DIGITS
 _FREE, _DEAD = 0, 1
 _CHUNK = 20_000
+_VISIT = 200
+"""Steps of visiting a state, beside the suffixes that it is made of."""
+
+
+class TooManySteps(Exception):
+    """Counting takes more steps than are allowed."""
+
+
+class Steps:
+    """How many steps some counts may still take.
+
+    Raises:
+        TooManySteps: By `take`, when none are left.
+    """
+
+    def __init__(self, left: int = 60_000_000) -> None:
+        """Start with all of them."""
+        self.left = left
+
+    def take(self, steps: int) -> None:
+        """Take some."""
+        self.left -= steps
+        if self.left < 0:
+            raise TooManySteps
 
 
 @dataclass(frozen=True)
@@ -35,12 +60,20 @@ class Automaton:
     moves: tuple[np.ndarray, ...]
 
 
-def build_automaton(cells: np.ndarray) -> Automaton:
+def build_automaton(cells: np.ndarray, steps: Steps | None = None) -> Automaton:
     """Determinise a set of cells of one column, which need not be disjoint.
 
     A state before group k is the set of distinct suffixes (classes of groups k to 9) that would
     complete a cell.
+
+    Args:
+        cells: Classes, (cell, 10).
+        steps: What it may take; what any count may, by default.
+
+    Raises:
+        TooManySteps: It takes more.
     """
+    steps = steps or Steps()
     suffixes, leaders = _suffix_numbers(cells)
     finished = np.cumprod((cells == ALL)[:, ::-1], axis=1)[:, ::-1].astype(bool)
     done = [finished[leaders[k], k] for k in range(N_DIGITS)]
@@ -53,6 +86,7 @@ def build_automaton(cells: np.ndarray) -> Automaton:
         table[_DEAD] = _DEAD
         names: dict[tuple[int, ...], int] = {}
         for row, state in enumerate(states, start=2):
+            steps.take(_VISIT + len(state))
             leading = leaders[k][list(state)]
             by_label: dict[int, set[int]] = {}
             after = suffixes[k + 1][leading].tolist()
@@ -63,6 +97,7 @@ def build_automaton(cells: np.ndarray) -> Automaton:
             last = k == N_DIGITS - 1
 
             def name(suffix_set: set[int], k: int = k, names=names, last: bool = last) -> int:
+                steps.take(len(suffix_set))
                 if last or done[k + 1][list(suffix_set)].any():
                     return _DEAD
                 return names.setdefault(tuple(sorted(suffix_set)), len(names) + 2)
@@ -97,17 +132,26 @@ def _suffix_numbers(cells: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarra
     return numbers, leaders
 
 
-def count_avoiding(automata: Sequence[Automaton], allowed: np.ndarray | None = None) -> int:
+def count_avoiding(
+    automata: Sequence[Automaton],
+    allowed: np.ndarray | None = None,
+    steps: Steps | None = None,
+) -> int:
     """Count the pairs (a, b) that lie in none of the cells of some automata.
 
     Args:
         automata: One for each column, from `build_automaton`.
         allowed: Which digit pairs 10 a_k + b_k may occur in each group, (10, 100), to count in a
             restricted domain; all of them by default.
+        steps: What it may take; what any count may, by default.
 
     Returns:
         An exact integer, 0 to 10^20.
+
+    Raises:
+        TooManySteps: It takes more.
     """
+    steps = steps or Steps()
     automata = [automaton for automaton in automata if automaton.start != _FREE]
     if any(automaton.start == _DEAD for automaton in automata):
         return 0
@@ -116,6 +160,7 @@ def count_avoiding(automata: Sequence[Automaton], allowed: np.ndarray | None = N
     for k in range(N_DIGITS):
         if not len(states):
             return 0
+        steps.take(_VISIT * len(states))
         moves = [automaton.moves[k] for automaton in automata]
         pairs = np.arange(100) if allowed is None else np.flatnonzero(allowed[k])
         parts = [

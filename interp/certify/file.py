@@ -3,7 +3,6 @@
 import base64
 import json
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from interp.certify.certificate import Certificate
 from model.shell import write_atomic
 
-FORMAT = "carrylens certificate 1"
+FORMAT = "carrylens certificate 2"
 COUNTS = ("real", "float32", "real_with_end", "float32_with_end")
 CLAIMS = {
     "pairs": "All 10^20 ordered pairs (a, b) of integers 0 to 9999999999, each counted once.",
@@ -25,10 +24,17 @@ CLAIMS = {
     ),
     "float32": (
         "A float32 forward pass as in model/adder.py, rounding to nearest: any order of summation, "
-        "with or without fused multiply-add, flush to zero only below 2^-100, and exp, erf and "
-        "square root within two units in the last place."
+        "with or without fused multiply-add, results below 2^-100 flushed to zero or not, and exp, "
+        "erf and square root within two units in the last place (or 2^-100). No number on the way "
+        "to a decided answer reaches 2^127."
     ),
+    "weights": "Every stored number is 0 or of magnitude 2^-126 to 2^64.",
     "bounds": "lower <= number of right pairs <= upper; equal means that the number is exact.",
+    "counting": (
+        "joint: the pairs that lie in no failing cell of any column are counted. columns: where "
+        "that takes too many steps, lower subtracts the cells of every column, upper only those of "
+        "the worst."
+    ),
 }
 
 
@@ -46,9 +52,13 @@ def certificate_text(certificate: Certificate, witnesses: np.ndarray) -> str:
         "weights_sha256": certificate.sha256,
         "config": certificate.config,
         "counts": {
-            name: {end: str(value) for end, value in asdict(getattr(certificate, name)).items()}
+            name: {
+                "lower": str(getattr(certificate, name).lower),
+                "upper": str(getattr(certificate, name).upper),
+            }
             for name in COUNTS
         },
+        "counting": {name: getattr(certificate, name).counting for name in COUNTS},
         "trees": [
             {
                 "column": tree.column,
@@ -61,7 +71,6 @@ def certificate_text(certificate: Certificate, witnesses: np.ndarray) -> str:
             for tree in certificate.trees
         ],
         "witnesses": {"count": len(witnesses), "rows": _pack(witnesses.astype("<i8"))},
-        "seconds": certificate.seconds,
     }
     return json.dumps(content, indent=1) + "\n"
 

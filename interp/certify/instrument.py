@@ -8,28 +8,30 @@ undecided) cell are counted exactly. Method, bounds and file format: docs/certif
 second program is python -m interp.check_certificate.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import Progress
+from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional
 
 from interp.certify.atlas import build_atlas
-from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.certificate import ARITHMETICS, Certificate, certify
+from interp.certify.config import CertifyConfig
 from interp.certify.count import TOTAL, cell_masses
 from interp.certify.figures import plot_atlas, tabulate_contexts
 from interp.certify.file import CLAIMS, COUNTS, write_certificate
 from interp.certify.verdicts import RIGHT, UNDECIDED, WRONG
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
-from model.shell import console, progress_console, run_command
+from model.shell import DETAILS, progress_bar, write_atomic, write_details
 from model.task import N_TARGET
+
+LISTED = 50
+"""Contexts that are written out; all are in their table."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Result:
 
 def run(model: Adder, config: CertifyConfig | None = None) -> Result:
     """Certify a model and list what fails."""
-    with Progress(console=progress_console, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("certifying", total=N_TARGET)
         certificate = certify(model, config, lambda column, _: bar.update(task, completed=column))
     return Result(
@@ -84,7 +86,7 @@ def tabulate_columns(certificate: Certificate) -> pd.DataFrame:
     )
 
 
-def summarise(result: Result) -> dict[str, Any]:
+def collect(result: Result) -> dict[str, Any]:
     """Collect counts, rates and assumptions for JSON; integers above 2^53 as strings."""
     certificate = result.certificate
     counts = {}
@@ -95,6 +97,7 @@ def summarise(result: Result) -> dict[str, Any]:
             "lower": str(count.lower),
             "upper": str(count.upper),
             "gap": str(count.gap),
+            "counting": count.counting,
             "error_rate_smallest": smallest,
             "error_rate_largest": largest,
         }
@@ -104,14 +107,13 @@ def summarise(result: Result) -> dict[str, Any]:
         "claims": CLAIMS,
         "weights_sha256": certificate.sha256,
         "failing_contexts": int((result.atlas["real"] == "wrong").sum()),
-        "seconds": certificate.seconds,
     }
 
 
-def report(result: Result, listed: int = 10) -> None:
+def report(result: Result, to: Console) -> None:
     """Print counts, columns and the largest failing contexts."""
     certificate = result.certificate
-    console.print(f"right pairs out of {TOTAL:,}:", highlight=False)
+    to.print(f"right pairs out of {TOTAL:,}:")
     for name in COUNTS:
         count = getattr(certificate, name)
         smallest, largest = count.error_rates
@@ -119,13 +121,11 @@ def report(result: Result, listed: int = 10) -> None:
         if count.gap:
             amount = f"{count.lower:,} to {count.upper:,}"
             rate = f"{smallest:.4e} to {largest:.4e}"
-        console.print(
+        to.print(
             f"  {name.replace('_', ' ')}: {amount}; error rate {rate}",
-            highlight=False,
-            soft_wrap=True,
         )
     for key in ("right", "real", "float32"):
-        console.print(f"{key}: {CLAIMS[key]}", highlight=False, style="dim", soft_wrap=True)
+        to.print(f"{key}: {CLAIMS[key]}")
     table = Table(
         title="share of pairs by column, each column on the true prefix", title_justify="left"
     )
@@ -138,64 +138,30 @@ def report(result: Result, listed: int = 10) -> None:
         label = "EOS" if column == N_TARGET - 1 else str(column)
         shares = (f"{float(x) / TOTAL:.3e}" if x else "0" for x in numbers)
         table.add_row(label, *shares, f"{real['cells']:,}")
-    console.print(table)
+    to.print(table)
     atlas = result.atlas
     failing = int((atlas["real"] == "wrong").sum())
-    console.print(
+    to.print(
         f"{failing} failing contexts, {len(atlas) - failing} others not proved right in both "
-        f"arithmetics; largest {min(listed, len(atlas))}:",
-        highlight=False,
+        f"arithmetics; largest {min(LISTED, len(atlas))}:",
     )
-    for row in atlas.head(listed).to_dict("records"):
-        console.print(
+    for row in atlas.head(LISTED).to_dict("records"):
+        to.print(
             f"  column {row['column']}: {row['a_digits']} + {row['b_digits']} ({row['context']}): "
             f"{row['mass']:,} pairs, real {row['real']}, float32 {row['float32']}; for example "
             f"{row['a']} + {row['b']} = {row['true']}, model {row['answer']}",
-            highlight=False,
-            soft_wrap=True,
         )
-    console.print(f"{certificate.seconds:.1f} s", highlight=False)
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write certificate, tables, summary and figure."""
+    """Write certificate, tables, summary and figure, and beside them how long it took."""
     wrong = result.atlas[result.atlas["real"] == "wrong"]
     witnesses = wrong[["tree", "leaf", "a", "b"]].to_numpy("int64")
     write_certificate(result.certificate, witnesses, folder / "certificate.json")
-    save_json(summarise(result), folder / "summary.json")
+    save_json(collect(result), folder / "summary.json")
+    save_json({"seconds": result.certificate.seconds}, folder / "timing.json")
+    write_atomic(folder / DETAILS, write_details(partial(report, result)))
     save_table(result.columns, folder / "columns.csv")
     save_table(result.atlas, folder / "atlas.csv")
     save_table(result.contexts, folder / "contexts.csv")
     save_figure(plot(result), folder / "atlas")
-
-
-def certify_command(
-    checkpoint: Positional[str],
-    *,
-    config: CertifyConfig = CertifyConfig(),  # noqa: B008
-    out: Path | None = None,
-) -> None:
-    """Count the pairs that a checkpoint adds correctly, out of all 10^20.
-
-    Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
-        config: Budgets.
-        out: Folder for certificate.json, summary.json, columns.csv, atlas.csv and the figure; by
-            default out/certify/NAME.
-    """
-    read = read_checkpoint(checkpoint)
-    result = run(read.model, config)
-    folder = out or Path("out/certify") / read.name
-    write(result, folder)
-    report(result)
-    console.print(f"written to {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        certify_command,
-        argv,
-        prog="python -m interp.certify",
-        example="python -m interp.certify 262p",
-    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.certify.bounds import HUGE, Box, Head
+from interp.certify.bounds import Box, Head
 from interp.certify.cells import (
     base_cells,
     children_count,
@@ -20,8 +20,9 @@ from interp.certify.cells import (
     split_cells,
 )
 from interp.certify.count import cell_masses
+from interp.certify.range import LEAST_WEIGHT_SUM, ROOM
 from interp.certify.rounding import source_errors
-from interp.certify.sources import Hull, build_hull
+from interp.certify.sources import FLOAT64, Hull, build_hull
 from interp.certify.verdicts import (
     FLOAT32,
     OWN_SHARE,
@@ -94,17 +95,19 @@ def search_column(
     Returns:
         One tree per query token.
     """
-    sources = source_errors(model, FLOAT32)
-    head = Head(model, FLOAT32, OWN_SHARE)
     queries = query_tokens(column)
     trees = []
-    for rank, query in enumerate(queries):
-        hull = build_hull(sources, column, query, FLOAT32)
-        tree, used = _search(head, hull, column, query, budget // (len(queries) - rank))
-        budget -= used
-        trees.append(tree)
-        if progress:
-            progress(used)
+    # Underflow is part of the bounds (`Roundoff.tiny`); nothing else may go unnoticed.
+    with np.errstate(all="raise", under="ignore"):
+        sources = source_errors(model, FLOAT32)
+        head = Head(model, FLOAT32, OWN_SHARE)
+        for rank, query in enumerate(queries):
+            hull = build_hull(sources, column, query, FLOAT32)
+            tree, used = _search(head, hull, column, query, budget // (len(queries) - rank))
+            budget -= used
+            trees.append(tree)
+            if progress:
+                progress(used)
     return trees
 
 
@@ -182,6 +185,8 @@ def residual_box(hull: Hull, cells: np.ndarray) -> Box:
     The output is r + N / D. With N = N0 + n and D = D0 + m over the cell's box, and o = N0 / D0,
     N / D - o = (n - o m) / D, so each component moves by at most (|n| + |o| |m|) / min D.
 
+    Cells whose sum of weights can vanish, or whose box is out of all proportion, are not usable.
+
     Args:
         hull: Boxes of the contributions.
         cells: Classes, (cell, 10).
@@ -190,19 +195,34 @@ def residual_box(hull: Hull, cells: np.ndarray) -> Box:
     middle = hull.centre[groups, cells].sum(axis=1) + hull.fixed
     radius = hull.radius[groups, cells].sum(axis=1)
     error = hull.error[groups, cells].sum(axis=1) + hull.fixed_error
-    output = middle[:, :-1] / middle[:, -1:]
-    least = middle[:, -1:] - radius[:, -1:]
+    least, most = middle[:, -1:] - radius[:, -1:], middle[:, -1:] + radius[:, -1:]
+    usable = (least[:, 0] > LEAST_WEIGHT_SUM) & hull.bounded
+    least, most = np.where(usable[:, None], (least, most), 1.0)
+    output = middle[:, :-1] / np.where(usable[:, None], middle[:, -1:], 1.0)
     width = (radius[:, :-1] + np.abs(output) * radius[:, -1:]) / least
     turned = output @ hull.axes.T
-    size = np.abs(turned) + width @ np.abs(hull.axes).T
-    moved = (error[:, :-1] + size * error[:, -1:]) / least
-    moved = (
-        moved / (1 - hull.weight_error) if hull.weight_error < 0.5 else np.full_like(moved, HUGE)
-    )
-    centre = hull.resid + hull.reference + turned
+    across = width @ np.abs(hull.axes).T
+    # The certifier's own rounding: shift, turn, weight, sums, quotient, turning back, r and x.
+    own = FLOAT64.gamma(2 * len(hull.reference) + 24)
+    ends = np.abs(hull.reference) + np.abs(hull.resid)
+    slack = hull.defect + own * (hull.span * (most / least) + ends)
+    size = np.abs(turned) + across + slack
+    moved = (error[:, :-1] + size * error[:, -1:]) / (least * (1 - hull.weight_error))
     moved = moved + hull.resid_error
-    moved = moved + FLOAT32.gamma(2) * (np.abs(centre) + width @ np.abs(hull.axes).T + moved)
-    return Box(centre, width, moved, hull.axes)
+    centre = hull.resid + hull.reference + turned
+    size = np.abs(centre) + across + slack + moved
+    moved = moved + FLOAT32.gamma(2) * size + 2 * FLOAT32.tiny
+    usable &= (size + moved < ROOM).all(axis=1)
+    keep = usable[:, None]
+    return Box(
+        centre=np.where(keep, centre, 0.0),
+        width=np.where(keep, width, 0.0),
+        error=np.where(keep, moved, 0.0),
+        slack=np.where(keep, slack, 0.0),
+        axes=hull.axes,
+        usable=usable,
+        fits=usable & hull.fits,
+    )
 
 
 def _judge(head: Head, hull: Hull, column: int, cells: np.ndarray, target: np.ndarray) -> Judgement:

@@ -19,7 +19,8 @@ from interp.certify.cells import (
     N_CLASSES,
     members,
 )
-from interp.certify.rounding import Roundoff, SourceErrors, score_errors
+from interp.certify.range import LARGEST_SIZE
+from interp.certify.rounding import Roundoff, SourceErrors, score_errors, tokens_at
 from model.task import (
     EQUALS,
     N_DIGITS,
@@ -30,10 +31,10 @@ from model.task import (
     query_position,
 )
 
-OWN_FACTOR = 8
-"""How many roundings of the certifier count as one of the model's, see `certify_verdicts.REAL`."""
-UNDERFLOW = 34 * 2.0**-100
-"""Weight that can be lost to underflow: 34 sources, none above 2^-100."""
+FLOAT64 = Roundoff(2.0**-53, 0.0)
+"""The certifier's own arithmetic; what it loses to underflow is far below what the bounds allow."""
+_WIDEST = 0.4
+"""A score that may be off by more leaves its weight without a useful bound."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ class Hull:
         centre: Centre of each class's box, shape (10, class, d + 1).
         radius: Half widths, same shape.
         error: Largest error in the class, same shape.
-        weight_error: Largest relative error of a weight, below 1/2, or infinite.
+        weight_error: Largest relative error of a weight, below 1/2.
         resid: Residual stream at the query before attention; resid_error its error.
+        defect: How far (1 - Q Q^T)(v - r) reaches, Q the axes, per component of the stream.
+        span: Bound of |Q| |Q^T (v - r)|.
+        bounded: Whether the tables of every source that can occur are bounded at all.
+        fits: Whether float32 stays below 2^127 until the residual stream is complete.
     """
 
     reference: np.ndarray
@@ -67,6 +72,10 @@ class Hull:
     weight_error: float
     resid: np.ndarray
     resid_error: np.ndarray
+    defect: np.ndarray
+    span: np.ndarray
+    bounded: bool
+    fits: bool
 
 
 def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -> Hull:
@@ -79,17 +88,21 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
         unit: The arithmetic whose rounding the error tables bound.
     """
     here = query_position(column)
-    top, length = _scores(sources, column, query, unit)
-    score, score_error = top
+    length = here + 1
+    allowed = _allowed(column, query)
+    q, q_error = sources.q[here, query], sources.q_error[here, query]
+    k, k_error = sources.k[:length], sources.k_error[:length]
+    score, score_error = score_errors(q, q_error, k, k_error, unit)
+    size = (np.abs(k) + k_error) @ (np.abs(q) + q_error)
     d = sources.ov.shape[-1]
 
-    highest = score[_allowed(column, query)].max()
-    weight = np.exp(score - highest)
-    relative = np.expm1(score_error + unit.u * (highest - score + 2 * score_error.max()))
+    # Sources that cannot occur weigh nothing.
+    below = np.where(allowed, score[allowed].max() - score, 0.0)
+    weight = np.where(allowed, np.exp(-below), 0.0)
+    spread = score_error + unit.u * (below + 2 * score_error[allowed].max())
+    close = bool(spread[allowed].max() < _WIDEST)
+    relative = np.expm1(np.minimum(spread, _WIDEST))
     relative = relative + (1 + relative) * unit.gamma(4)
-    worst = float(relative[_allowed(column, query)].max())
-    weight_error = worst if worst < 0.5 else np.inf
-    relative = np.minimum(relative, 0.5)
 
     value = sources.ov[:length]
     contribution = np.concatenate([weight[..., None] * value, weight[..., None]], axis=-1)
@@ -104,10 +117,10 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
 
     axes = _principal_axes(contribution, column)
     contribution[..., :d] = contribution[..., :d] @ axes
-    farthest = np.abs(shifted[_allowed(column, query)]).max(axis=0)
-    # The certifier's own sums: 2 d + 20 roundings, of which OWN_FACTOR count as one of `unit`.
-    roundings = -(-(2 * d + 20) // OWN_FACTOR)
-    own = unit.gamma(roundings) * (np.abs(axes) @ (np.abs(axes).T @ farthest))
+    farthest = np.abs(shifted[allowed]).max(axis=0)
+    identity = np.eye(d)
+    turns = np.abs(axes) @ np.abs(axes).T
+    missed = np.abs(axes @ axes.T - identity) + FLOAT64.gamma(d + 2) * (turns + identity)
 
     boxes = [
         _class_boxes(_options(contribution, column, k), _options(error, column, k), k)
@@ -118,39 +131,26 @@ def build_hull(sources: SourceErrors, column: int, query: int, unit: Roundoff) -
         reference=reference,
         axes=axes,
         fixed=_fixed(contribution, column, query),
-        fixed_error=_fixed(error, column, query) + np.append(UNDERFLOW * farthest, 0.0),
+        # 34 exponentials may be flushed; each moves the output by v - r and by the output less r.
+        fixed_error=_fixed(error, column, query) + np.append(68 * unit.tiny * farthest, 0.0),
         centre=centre,
         radius=radius,
         error=largest,
-        weight_error=weight_error,
+        weight_error=float(relative[allowed].max()),
         resid=sources.resid[here, query],
-        resid_error=sources.resid_error[here, query] + own,
+        resid_error=sources.resid_error[here, query],
+        defect=missed @ farthest,
+        span=turns @ farthest,
+        bounded=close and bool(sources.bounded[:length][allowed].all()),
+        fits=sources.fits and float(size[allowed].max()) < LARGEST_SIZE / 2,
     )
-
-
-def _scores(
-    sources: SourceErrors, column: int, query: int, unit: Roundoff
-) -> tuple[tuple[np.ndarray, np.ndarray], int]:
-    here = query_position(column)
-    length = here + 1
-    scores = score_errors(
-        sources.q[here, query],
-        sources.q_error[here, query],
-        sources.k[:length],
-        sources.k_error[:length],
-        unit,
-    )
-    return scores, length
 
 
 def _allowed(column: int, query: int) -> np.ndarray:
     """Mark the (position, token) pairs that can occur before and at the query."""
     here = query_position(column)
-    allowed = np.zeros((here + 1, 14), dtype=bool)
-    allowed[:, :10] = True
-    for position, token in ((N_DIGITS, PLUS), (N_PROMPT - 1, EQUALS), (here, query)):
-        allowed[position] = False
-        allowed[position, token] = True
+    allowed = np.array([tokens_at(position) for position in range(here + 1)])
+    allowed[here] = np.arange(allowed.shape[1]) == query
     return allowed
 
 

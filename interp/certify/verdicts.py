@@ -4,34 +4,36 @@ import dataclasses
 
 import numpy as np
 
-from interp.certify.bounds import HUGE, Box, Head, Margins
+from interp.certify.bounds import Box, Head, Margins
 from interp.certify.rounding import Roundoff
-from interp.certify.sources import OWN_FACTOR
 
-FLOAT32 = Roundoff(2.0**-24)
-REAL = Roundoff(OWN_FACTOR * 2.0**-53)
-"""Unit roundoff that stands for the certifier's own float64: 8 times, because each of its results
-passes at most 8 times as many roundings as the model's (counted in docs/certification.md)."""
+FLOAT32 = Roundoff(2.0**-24, 2.0**-100)
+REAL = Roundoff(8 * 2.0**-53, 2.0**-1000)
+"""Stands for the certifier's own float64: 8 times its unit, because each of its results passes at
+most 8 times as many roundings as the model's (counted in docs/certification.md)."""
 OWN_SHARE = REAL.u / FLOAT32.u
 """Rounding bounds are convex in u and zero at zero, so this share of the float32 bound holds."""
 
 RIGHT, WRONG, UNDECIDED = 0, 1, 2
 
 
-def verdict(value: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def verdict(margins: Margins, reach: np.ndarray) -> np.ndarray:
     """Decide each cell: right if every margin stays positive, wrong if one stays negative.
 
-    A little more than the bound is asked for, so that a checker that rounds differently agrees.
+    A comparison proves only if it is strict and both sides are finite. A little more than the bound
+    is asked for, so that a checker that rounds differently agrees.
     """
-    reach = reach * (1 + 1e-9)
-    right = (value > reach).all(axis=1)
-    wrong = (value < -reach).any(axis=1)
-    return np.where(right, RIGHT, np.where(wrong, WRONG, UNDECIDED))
+    others = ~np.isposinf(margins.value)
+    finite = others & np.isfinite(margins.value) & np.isfinite(reach)
+    value, reach = np.where(finite, margins.value, 0.0), np.where(finite, reach, 0.0) * (1 + 3e-9)
+    right = (value > reach) | ~others
+    wrong = value < -reach
+    return np.where(right.all(axis=1), RIGHT, np.where(wrong.any(axis=1), WRONG, UNDECIDED))
 
 
 def verdicts(margins: Margins) -> tuple[np.ndarray, np.ndarray]:
     """Decide each cell in real arithmetic and in float32."""
-    return verdict(margins.value, margins.real), verdict(margins.value, margins.float32)
+    return verdict(margins, margins.real), verdict(margins, margins.float32)
 
 
 def worth_splitting(
@@ -43,7 +45,7 @@ def worth_splitting(
     """
     tightest = np.argmin(margins.value - margins.real, axis=1)
     pair = np.arange(len(real)), tightest
-    rounding = np.where(np.isfinite(margins.rounding[pair]), margins.rounding[pair], 0.0)
+    rounding = margins.rounding[pair]
     box = margins.real[pair] - OWN_SHARE * rounding
     worth = (real == UNDECIDED) & (box > 0.25 * OWN_SHARE * rounding)
     return tightest, worth | ((float32 == UNDECIDED) & (box > 0.25 * rounding))
@@ -70,7 +72,7 @@ def cover(head: Head, box: Box, target: np.ndarray, limit: int) -> tuple[np.ndar
     judged = 0
     while len(owner):
         judged += len(owner)
-        pieces = Box(centre, width, box.error[owner], box.axes)
+        pieces = dataclasses.replace(whole(box, owner), centre=centre, width=width)
         margins = head.margins(pieces, target[owner])
         real, float32 = verdicts(margins)
         tightest, worth = worth_splitting(margins, real, float32)
@@ -80,7 +82,7 @@ def cover(head: Head, box: Box, target: np.ndarray, limit: int) -> tuple[np.ndar
         pair = np.arange(len(owner)), tightest
         reach = margins.real[pair]
         slope = np.abs(margins.gradient[pair])
-        side = np.where((reach < HUGE)[:, None], slope * width, width).argmax(axis=1)
+        side = np.where(np.isfinite(reach)[:, None], slope * width, width).argmax(axis=1)
         rows = np.flatnonzero(~final)
         half = width[rows]
         half[np.arange(len(rows)), side[rows]] /= 2
@@ -98,6 +100,5 @@ def cover(head: Head, box: Box, target: np.ndarray, limit: int) -> tuple[np.ndar
 
 def whole(box: Box, rows: np.ndarray) -> Box:
     """Select the boxes of some cells."""
-    return dataclasses.replace(
-        box, centre=box.centre[rows], width=box.width[rows], error=box.error[rows]
-    )
+    names = ("centre", "width", "error", "slack", "usable", "fits")
+    return dataclasses.replace(box, **{name: getattr(box, name)[rows] for name in names})

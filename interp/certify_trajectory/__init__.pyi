@@ -1,3 +1,3 @@
-from .instrument import Config as Config
+from .config import Config as Config
 from .instrument import plot as plot
 from .instrument import run as run

@@ -6,49 +6,21 @@ it is wide where attention is not local yet.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from rich.progress import track
-from tyro.conf import Positional
 
 from interp.certify import CertifyConfig, certify, plot_trajectory
+from interp.certify_trajectory.config import Config
 from interp.output import save_figure, save_table
 from model.checkpoint import load, trajectory_steps
 from model.decode import count_errors
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import console, follow
 from model.task import uniform_pairs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Which snapshots, and how much work for each.
-
-    Raises:
-        InputError: A number below 1.
-    """
-
-    snapshots: int = 15
-    """How many snapshots, spread evenly; the last is always among them."""
-    first_step: int = 0
-    """Leave out snapshots before this step."""
-    budget: int = 60_000
-    """Cells that may be judged in each answer column."""
-    pairs: int = 100_000
-    """Pairs in the sample."""
-    seed: int = 0
-    """Seed of the sample."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name in ("snapshots", "pairs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be 1 or more")
 
 
 def choose_steps(steps: Sequence[int], config: Config) -> list[int]:
@@ -79,7 +51,7 @@ def run(checkpoint: str, config: Config) -> pd.DataFrame:
     a, b = uniform_pairs(config.pairs, torch.Generator().manual_seed(config.seed))
     rows = []
     budget = CertifyConfig(budget=config.budget, eos_budget=2)
-    for step in track(steps, "certifying", console=progress_console, transient=True):
+    for step in follow(steps, "certifying"):
         model = load(f"{checkpoint}@{step}")
         certificate = certify(model, budget)
         errors = count_errors(model, a, b)
@@ -103,23 +75,14 @@ def plot(table: pd.DataFrame) -> Figure:
     return plot_trajectory(table)
 
 
-def trajectory(
-    checkpoint: Positional[str],
-    *,
-    config: Config = Config(),
-    out: Path | None = None,
-) -> None:
-    """Certify the snapshots of a training run, with sampled error beside.
-
-    Args:
-        checkpoint: Shipped name or folder with a trajectory.
-        config: Snapshots and budgets.
-        out: Folder for trajectory.csv and the figure; by default out/certify_trajectory/NAME.
-    """
-    table = run(checkpoint, config)
-    folder = out or Path("out/certify_trajectory") / Path(checkpoint).name
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """Write the table and its figure."""
     save_table(table, folder / "trajectory.csv")
     save_figure(plot(table), folder / "trajectory")
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print a line for each snapshot."""
     for row in table.to_dict("records"):
         console.print(
             f"step {row['step']:.0f}: certified {row['real_lower']:.3e} to "
@@ -128,14 +91,3 @@ def trajectory(
             highlight=False,
             soft_wrap=True,
         )
-    console.print(f"written to {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        trajectory,
-        argv,
-        prog="python -m interp.certify_trajectory",
-        example="python -m interp.certify_trajectory 262p",
-    )

@@ -1,6 +1,6 @@
 """The command: python -m interp.check_certificate."""
 
-from interp.check_certificate.checker import main
+from interp.check_certificate.command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

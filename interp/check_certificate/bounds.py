@@ -1,7 +1,6 @@
-"""Bounds on margins, for the checker of certificates; shares no code with the certifier.
+"""Bounds on margins over boxes of residual streams, for the checker.
 
-Everything is a value with a bound of the error that an arithmetic of unit roundoff `U32` makes in
-it, operation by operation (class `Approx`); the theorems are those of docs/certification.md.
+Shares no code with the certifier; the theorems are those of docs/certification.md.
 """
 
 import math
@@ -9,298 +8,249 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.check_certificate.cells import LEFT, RIGHT, TOTAL, Sets
+from interp.check_certificate.rounding import (
+    LIBRARY,
+    OWN,
+    PEAK,
+    TINY,
+    U32,
+    Matrix,
+    Norm,
+    gamma,
+    lost,
+    mean,
+    multiply,
+    rms,
+)
 
-U32 = 2.0**-24
-OWN = 8 * 2.0**-53 / U32
-"""Share of the float32 bounds that covers this program's own float64."""
-LIBRARY = 4
-BIG = 1e30
-Tensors = dict[str, np.ndarray]
-
-
-def gamma(n: int) -> float:
-    """Bound the relative effect of n roundings."""
-    return n * U32 / (1 - n * U32)
-
-
-def rms(x: np.ndarray) -> np.ndarray:
-    """Root of the mean square over the last axis, kept."""
-    return np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True))
-
-
-def mean(x: np.ndarray) -> np.ndarray:
-    """Mean over the last axis, kept."""
-    return x.mean(axis=-1, keepdims=True)
+SLOPE = 1.13
+"""Above sup |gelu'|."""
+NEARLY = 1 - 2.0**-20
+"""A box may take up this much of the norm's scale."""
 
 
 @dataclass(frozen=True)
-class Approx:
-    """A real value and how far the computed one can be from it."""
+class Box:
+    """Boxes y = centre + axes u + t + e with |u| <= width, |t| <= slack, |e| <= error.
 
-    value: np.ndarray
+    Attributes:
+        centre: (leaf, d); width: the same, along the axes.
+        error: Effect of rounding in float32; a share of it covers this program's rounding.
+        slack: What the axes miss and this program rounds: it counts in real arithmetic too.
+        axes: (d, d), the same for all.
+        usable: Where the numbers bound anything.
+        fits: Where float32 has stayed below 2^127 so far.
+    """
+
+    centre: np.ndarray
+    width: np.ndarray
     error: np.ndarray
-
-    @property
-    def size(self) -> np.ndarray:
-        """Bound of the computed magnitude."""
-        return np.abs(self.value) + self.error
+    slack: np.ndarray
+    axes: np.ndarray
+    usable: np.ndarray
+    fits: np.ndarray
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A stored matrix or product of two: value, product of absolute values, roundings a term."""
+class Margins:
+    """Margins of the true token against the 13 others, times the last norm's scale.
+
+    Attributes:
+        value: At the centre, (leaf, 13).
+        real: Reach in real arithmetic, float32: in float32; infinite where nothing is bounded.
+        slope: Derivative along the axes, (leaf, 13, d).
+    """
 
     value: np.ndarray
-    size: np.ndarray
-    roundings: int
+    real: np.ndarray
+    float32: np.ndarray
+    slope: np.ndarray
 
 
-class Checker:
-    """The network, read from its tensors, with every bound that a leaf needs."""
+@dataclass(frozen=True)
+class _Point:
+    """The network at the centres."""
 
-    def __init__(self, tensors: Tensors, config: dict) -> None:
-        """Read the weights.
+    y: np.ndarray
+    c: np.ndarray
+    s: np.ndarray
+    ratio: np.ndarray
+    z: np.ndarray
+    post: np.ndarray
+    slope: np.ndarray
+    f: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Swing:
+    """How far scale and units can move over |delta| <= wide."""
+
+    ok: np.ndarray
+    wide: np.ndarray
+    low: np.ndarray
+    bent: np.ndarray
+    moved: np.ndarray
+
+
+class Head:
+    """The network after attention."""
+
+    def __init__(
+        self, norm: Norm, w_in: Matrix, w_out: Matrix, last: Norm, head: np.ndarray
+    ) -> None:
+        """Keep the weights.
 
         Args:
-            tensors: Stored parameters in float64.
-            config: The configuration in the checkpoint's card.
+            norm: The second norm.
+            w_in: Into the feed-forward units.
+            w_out: Out of them.
+            last: The last norm.
+            head: The unembedding, (d, 14).
         """
-        self.t, self.d = tensors, int(config["d_model"])
-        self.layer = config["norm"] == "layer"
-        self.eps = 1e-5 if self.layer else 1e-8
-        self.pos_rank = int(config["pos_rank"])
-        embedding, where = tensors["W_E"], self.matrix("W_pos")
-        stream = embedding + where.value[:33, None]
-        scale = gamma(self.pos_rank + 1) * (np.abs(embedding) + where.size[:33, None])
-        self.x = Approx(stream, scale)
-        h = self.norm(self.x, "ln1")
-        q, k, v = (self.apply(h, self.product(names)) for names in qkv(config["tie_qkv"], tensors))
-        self.q, self.k = q, k
-        out = self.matrix("W_O")
-        mixing = gamma(70)
-        error = (v.error + mixing * v.size) @ np.abs(out.value)
-        error += (1 + mixing) * gamma(out.roundings) * (v.size @ out.size)
-        self.ov = Approx(v.value @ out.value, error)
-        self.w_in, self.w_out = self.matrix("W_in"), self.matrix("W_out")
+        self.norm, self.w_in, self.w_out, self.last, self.head = norm, w_in, w_out, last, head
+        self.d = len(head)
+        self.unembed = multiply([head])
+        inward = norm.gain[:, None] * w_in.value
+        self.inward = inward - inward.mean(axis=0) if norm.layer else inward
+        self.shift = norm.bias @ w_in.value
 
-    def product(self, names: tuple[str, ...]) -> Matrix:
-        """Multiply stored factors."""
-        factors = [self.t[name] for name in names]
-        value, size = factors[0], np.abs(factors[0])
-        for factor in factors[1:]:
-            value, size = value @ factor, size @ np.abs(factor)
-        return Matrix(value, size, sum(len(factor) for factor in factors))
-
-    def matrix(self, name: str) -> Matrix:
-        """Read a matrix that is stored whole or as two factors."""
-        return self.product((name,) if name in self.t else (f"{name}_A", f"{name}_B"))
-
-    def apply(self, x: Approx, w: Matrix) -> Approx:
-        """Multiply by a matrix from the right."""
-        moved = x.error @ np.abs(w.value)
-        return Approx(x.value @ w.value, moved + gamma(w.roundings) * (x.size @ w.size))
-
-    def centring(self, size: np.ndarray) -> np.ndarray:
-        """Bound the rounding of subtracting the mean."""
-        return gamma(self.d + 4) * (size + mean(size)) if self.layer else np.zeros_like(size)
-
-    def gain(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read gain and bias of a norm."""
-        gain = self.t[f"{name}_w"]
-        return gain, self.t.get(f"{name}_b", np.zeros_like(gain))
-
-    def norm(self, x: Approx, name: str) -> Approx:
-        """Normalise."""
-        gain, bias = self.gain(name)
-        c = x.value - mean(x.value) if self.layer else x.value
-        error = (
-            x.error
-            + (mean(x.error) if self.layer else 0.0)
-            + self.centring(np.abs(x.value) + x.error + (mean(x.error) if self.layer else 0.0))
-        )
-        s = np.sqrt(mean(c * c) + self.eps)
-        low = np.where(s > rms(error), s - rms(error), np.nan)
-        moved = error / low + np.abs(c) * rms(error) / (s * low)
-        moved = np.where(np.isnan(moved), np.inf, moved)
-        own = gamma(self.d + 6 + LIBRARY) * (np.abs(c / s) + moved)
-        total = np.abs(gain) * (moved + own)
-        value = gain * c / s + bias
-        return Approx(value, total + gamma(2) * (np.abs(bias) + np.abs(value) + total))
-
-    def hull(self, column: int, query: int, reference: np.ndarray, axes: np.ndarray) -> "Hull":
-        """Tabulate what every option of every group brings to one query."""
-        here, d = 21 + column, self.d
-        root = math.sqrt(d)
-        q = Approx(self.q.value[here, query], self.q.error[here, query])
-        k = Approx(self.k.value[: here + 1], self.k.error[: here + 1])
-        score = k.value @ q.value / root
-        wrong = np.abs(k.value) @ q.error + k.error @ q.size + gamma(d + 3) * (k.size @ q.size)
-        wrong = wrong / root
-        possible = np.zeros(score.shape, dtype=bool)
-        possible[:, :10] = True
-        for place, token in ((10, 10), (21, 11), (here, query)):
-            possible[place] = np.arange(14) == token
-        top = score[possible].max()
-        weight = np.exp(score - top)
-        relative = np.expm1(wrong + U32 * (top - score + 2 * wrong.max()))
-        relative = relative + (1 + relative) * gamma(LIBRARY)
-        worst = relative[possible].max()
-        relative = np.minimum(relative, 0.5)[..., None]
-        value = self.ov.value[: here + 1] - reference
-        moved = relative * np.abs(value) + (1 + relative) * self.ov.error[: here + 1]
-        w = weight[..., None]
-        largest = np.abs(value[possible]).max(axis=0)
-        own = gamma(-(-(2 * d + 20) // 8)) * (np.abs(axes) @ (np.abs(axes).T @ largest))
-        table = np.concatenate([w * (value @ axes), w, w * moved, w * relative], axis=-1)
-        fixed = table[10, 10] + table[21, 11]
-        if column == 11:
-            fixed = fixed + table[here, query]
-        fixed = fixed + np.concatenate([np.zeros(d), [0.0], 34 * 2.0**-100 * largest, [0.0]])
-        options = []
-        for group in range(10):
-            rows = table[9 - group, LEFT] + table[20 - group, RIGHT]
-            options.append(rows + table[22 + group, TOTAL % 10] if group < column else rows)
-        stream = Approx(self.x.value[here, query], self.x.error[here, query] + own)
-        return Hull(options, fixed, stream, reference, axes, float(worst))
-
-    def margins(
-        self, y: np.ndarray, width: np.ndarray, error: np.ndarray, axes: np.ndarray, truth: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Bound the margins of token `truth` over boxes y + axes u + e, |u| <= width, |e| <= error.
-
-        Returns:
-            Margin at the centre, its reach in real arithmetic and in float32, shape (leaf, 13), and
-            its derivative along the axes, (leaf, 13, d).
-        """
-        d, others = self.d, [c for c in range(14) if c != truth]
-        gain2, bias2 = self.gain("ln2")
-        gain, bias = self.gain("ln_final")
-        head = self.t["W_E"].T
-        raw = gain[:, None] * (head[:, [truth]] - head[:, others])
-        pull = raw - raw.mean(axis=0) if self.layer else raw
-        beta = bias @ (head[:, [truth]] - head[:, others])
-        w_in = gain2[:, None] * self.w_in.value
-        w_in = w_in - w_in.mean(axis=0) if self.layer else w_in
-        c = y - mean(y) if self.layer else y
-        s = np.sqrt(mean(c * c) + self.eps)
-        p = y @ w_in
-        z = p / s + bias2 @ self.w_in.value
-        cdf = 0.5 + 0.5 * _erf(z / math.sqrt(2))
-        slope = cdf + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        f = y + (z * cdf) @ self.w_out.value
+    def margins(self, box: Box, truth: int) -> Margins:
+        """Bound the margins of token `truth`."""
+        others = [c for c in range(14) if c != truth]
+        raw = self.last.gain[:, None] * (self.head[:, [truth]] - self.head[:, others])
+        pull = raw - raw.mean(axis=0) if self.last.layer else raw
+        beta = self.last.bias @ (self.head[:, [truth]] - self.head[:, others])
+        at = self._point(box.centre)
         # d z_h / d y, times the slope: (leaf, h, d); then the derivative of f.
-        dz = w_in.T / s[..., None] - (p / (d * s**3))[..., None] * c[:, None, :]
-        df = (slope[..., None] * dz).transpose(0, 2, 1) @ self.w_out.value + np.eye(d)
-        gradient, value = df @ pull, f @ pull
-        sigma = np.ones((len(y), 1))
-        if self.layer:
-            centred = f - mean(f)
-            sigma = np.sqrt(mean(centred * centred) + self.eps)
-            gradient = gradient + (df @ (centred / (d * sigma))[..., None]) * beta
+        bow = at.ratio / (self.d * at.s * at.s)
+        dz = self.inward.T / at.s[..., None] - bow[..., None] * at.c[:, None, :]
+        df = (at.slope[..., None] * dz).transpose(0, 2, 1) @ self.w_out.value + np.eye(self.d)
+        gradient, value = df @ pull, at.f @ pull
+        sigma = np.ones_like(at.s)
+        if self.last.layer:
+            centred = at.f - mean(at.f)
+            sigma = np.sqrt(mean(centred * centred) + self.last.eps)
+            gradient = gradient + (df @ (centred / (self.d * sigma))[..., None]) * beta
             value = value + sigma * beta
 
-        def over(wide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """Bound remainder and rounding over |delta| <= wide."""
-            epsilon = rms(wide)
-            low = np.where(s > epsilon, s - epsilon, 0.0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                swing = wide @ np.abs(w_in)
-                bent = (1.5 * np.abs(p / s) * epsilon + swing) * epsilon / (low * s)
-            along = (np.abs(c) * wide).sum(axis=1, keepdims=True)
-            moved = swing / s + np.abs(p) * along / (d * s**3) + bent
-            second = np.abs(slope) * bent + 0.5 * _bend(np.abs(z) - moved) * moved * moved
-            second, moved = np.fmin(second, BIG), np.fmin(moved, BIG)
-            remainder = second @ np.abs(self.w_out.value @ pull)
-            shift = wide + 1.13 * moved @ np.abs(self.w_out.value)
-            if self.layer:
-                drift = rms(second @ np.abs(self.w_out.value))
-                remainder += np.abs(beta) * (rms(shift) ** 2 / (2 * sigma) + drift)
-            # Rounding after attention.
-            with np.errstate(divide="ignore"):
-                inverse = np.fmin(1 / low, BIG)
-            size = np.abs(c) + wide + (mean(wide) if self.layer else 0.0)
-            normed = size * inverse * np.abs(gain2) + np.abs(bias2)
-            own = gamma(d + 8 + LIBRARY) * normed
-            if self.layer:
-                centring = self.centring(np.abs(y) + wide)
-                own = own + (centring + size * rms(centring) * inverse) * inverse * np.abs(gain2)
-            pre = own @ np.abs(self.w_in.value)
-            pre += gamma(self.w_in.roundings) * ((normed + own) @ self.w_in.size)
-            z_size, post = np.abs(z) + moved, np.abs(z * cdf) + 1.13 * moved
-            gelu = 1.13 * pre + (LIBRARY + 3) * U32 * (z_size + pre)
-            out = gelu @ np.abs(self.w_out.value)
-            out += gamma(self.w_out.roundings) * ((post + gelu) @ self.w_out.size)
-            f_size = np.abs(f) + shift
-            out = out + gamma(2) * (f_size + out)
-            both = np.abs(gain)[:, None] * (np.abs(head[:, [truth]]) + np.abs(head[:, others]))
-            both = both + both.mean(axis=0) if self.layer else both
-            last = gamma(2 * d + 8 + LIBRARY)
-            rounding = out @ np.abs(pull) + last * ((f_size + out) @ both)
-            if self.layer:
-                centring = self.centring(f_size + out)
-                rounding += centring @ np.abs(raw)
-                spread = rms(out + mean(out) + centring)
-                sizes = np.abs(bias) @ (np.abs(head[:, [truth]]) + np.abs(head[:, others]))
-                rounding += np.abs(beta) * spread
-                rounding += last * (np.sqrt(mean(f_size**2) + self.eps) + spread) * sizes
-            return remainder, rounding
-
-        across = width @ np.abs(axes).T
-        turned = (axes.T @ gradient).transpose(0, 2, 1)  # (leaf, 13, d)
-        along = (np.abs(turned) @ width[..., None])[..., 0]
-        tilt = (np.abs(gradient).transpose(0, 2, 1) @ error[..., None])[..., 0]
-        rough, rounding = over(across + (1 + OWN) * error)
-        fine, _ = over(across + OWN * error)
-        rounding = rounding + tilt
-        real = along + fine + OWN * rounding
-        float32 = along + rough + (1 + OWN) * rounding
-        huge = np.inf
-        return (
+        across = box.width @ np.abs(box.axes).T + box.slack
+        rough = self._swing(at, across + (1 + OWN) * box.error)
+        fine = self._swing(at, across + OWN * box.error)
+        pre, rounding, spread, peak = self._rounding(at, rough, truth, others)
+        least = np.maximum(sigma - OWN * spread, math.sqrt(self.last.eps))
+        turned = (box.axes.T @ gradient).transpose(0, 2, 1)  # (leaf, 13, d)
+        along = (np.abs(turned) @ box.width[..., None])[..., 0]
+        tilt = np.abs(gradient).transpose(0, 2, 1)
+        along = along + (tilt @ box.slack[..., None])[..., 0]
+        rounding = rounding + (tilt @ box.error[..., None])[..., 0]
+        real = along + self._remainder(at, fine, pre, pull, beta, least) + OWN * rounding
+        float32 = along + self._remainder(at, rough, pre, pull, beta, least)
+        float32 = float32 + (1 + OWN) * rounding
+        proves = box.usable & fine.ok & rough.ok
+        proves32 = proves & box.fits & (peak < PEAK)
+        return Margins(
             value,
-            np.nan_to_num(real, nan=huge, posinf=huge),
-            np.nan_to_num(float32, nan=huge, posinf=huge),
+            np.where(proves[:, None], real, np.inf),
+            np.where(proves32[:, None], float32, np.inf),
             turned,
         )
 
+    def _point(self, y: np.ndarray) -> _Point:
+        c = y - mean(y) if self.norm.layer else y
+        s = np.sqrt(mean(c * c) + self.norm.eps)
+        ratio = (y @ self.inward) / s
+        z = ratio + self.shift
+        cdf = 0.5 + 0.5 * _erf(z / math.sqrt(2))
+        slope = cdf + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        post = z * cdf
+        return _Point(y, c, s, ratio, z, post, slope, y + post @ self.w_out.value)
 
-class Hull:
-    """The options of every group for one query, and the boxes of the sets of options asked for."""
+    def _swing(self, at: _Point, wide: np.ndarray) -> _Swing:
+        """Bound how far the scale and the inputs of the units move over |delta| <= wide."""
+        reach = rms(wide) + rms(self.norm.centring(np.abs(at.y) + wide))
+        ok = reach < NEARLY * at.s
+        wide = np.where(ok, wide, 0.0)
+        epsilon = rms(wide)
+        low = at.s - epsilon
+        swing = wide @ np.abs(self.inward)
+        bent = (1.5 * np.abs(at.ratio) * epsilon + swing) * (epsilon / low) / at.s
+        along = (np.abs(at.c) * wide).sum(axis=1, keepdims=True) / (self.d * at.s)
+        moved = swing / at.s + np.abs(at.ratio) * along / at.s + bent
+        return _Swing(ok[:, 0], wide, low, bent, moved)
 
-    def __init__(
+    def _remainder(
         self,
-        options: list[np.ndarray],
-        fixed: np.ndarray,
-        stream: Approx,
-        reference: np.ndarray,
-        axes: np.ndarray,
-        worst: float,
-    ) -> None:
-        """Keep the tables; see `Checker.hull`."""
-        self.options, self.fixed, self.stream = options, fixed, stream
-        self.reference, self.axes, self.worst = reference, axes, worst
+        at: _Point,
+        box: _Swing,
+        pre: np.ndarray,
+        pull: np.ndarray,
+        beta: np.ndarray,
+        least: np.ndarray,
+    ) -> np.ndarray:
+        """Bound what the gradient leaves over: of the norm, the GELU and the last scale."""
+        closest = np.abs(at.z) - box.moved - OWN * pre
+        second = np.abs(at.slope) * box.bent + 0.5 * _bend(closest) * box.moved * box.moved
+        remainder = second @ np.abs(self.w_out.value @ pull)
+        if self.last.layer:
+            shift = box.wide + SLOPE * box.moved @ np.abs(self.w_out.value)
+            drift = rms(second @ np.abs(self.w_out.value))
+            remainder += np.abs(beta) * (rms(shift) ** 2 / (2 * least) + drift)
+        return remainder
 
-    def boxes(self, sets: Sets, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Enclose the residual stream over cells: centre, half width along the axes, error."""
-        d = len(self.reference)
-        low = np.tile(self.fixed, (len(cells), 1))
-        high = low.copy()
-        for group in range(10):
-            used, where = np.unique(cells[:, group], return_inverse=True)
-            chosen = [self.options[group][sets.rows[number]] for number in used]
-            low += np.array([x.min(axis=0) for x in chosen])[where.ravel()]
-            high += np.array([x.max(axis=0) for x in chosen])[where.ravel()]
-        middle, radius = (low + high)[:, : d + 1] / 2, (high - low)[:, : d + 1] / 2
-        output = middle[:, :d] / middle[:, d:]
-        least = low[:, d : d + 1]
-        width = (radius[:, :d] + np.abs(output) * radius[:, d:]) / least
-        turned = output @ self.axes.T
-        across = width @ np.abs(self.axes).T
-        error = high[:, d + 1 : -1] + (np.abs(turned) + across) * high[:, -1:]
-        error = error / (least * (1 - self.worst)) if self.worst < 0.5 else np.full_like(error, BIG)
-        centre = self.stream.value + self.reference + turned
-        error = error + self.stream.error
-        return centre, width, error + gamma(2) * (np.abs(centre) + across + error)
+    def _rounding(
+        self, at: _Point, box: _Swing, truth: int, others: list[int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Bound the rounding after attention, at every point of a box.
+
+        Returns:
+            Error of the units' inputs, of the margins, of the last scale (LayerNorm only), and the
+            size of the largest intermediate.
+        """
+        d, norm, last = self.d, self.norm, self.last
+        size, y_size = np.abs(at.c) + box.wide, np.abs(at.y) + box.wide
+        if norm.layer:
+            size = size + mean(box.wide)
+        centring = norm.centring(y_size)
+        inverse = 1 / np.maximum(box.low - rms(centring), at.s * (1 - NEARLY))
+        normed = size * inverse * np.abs(norm.gain) + np.abs(norm.bias)
+        own = gamma(d + 8 + LIBRARY) * normed + norm.underflow
+        own = own + (centring + size * rms(centring) * inverse) * inverse * np.abs(norm.gain)
+        pre = own @ np.abs(self.w_in.value) + self.w_in.underflow
+        pre += self.w_in.relative * ((normed + own) @ self.w_in.size)
+        z_size, post = np.abs(at.z) + box.moved, np.abs(at.post) + SLOPE * box.moved
+        gelu = SLOPE * pre + (LIBRARY + 3) * U32 * (z_size + pre) + 4 * TINY
+        out = gelu @ np.abs(self.w_out.value) + self.w_out.underflow
+        out += self.w_out.relative * ((post + gelu) @ self.w_out.size)
+        f_size = np.abs(at.f) + box.wide + SLOPE * box.moved @ np.abs(self.w_out.value)
+        out = out + gamma(2) * (f_size + out) + 2 * TINY
+        f_size = f_size + out
+        heads = np.abs(self.head[:, [truth]]) + np.abs(self.head[:, others])
+        both = np.abs(last.gain)[:, None] * heads
+        both = both + both.mean(axis=0) if last.layer else both
+        raw = last.gain[:, None] * (self.head[:, [truth]] - self.head[:, others])
+        pull = raw - raw.mean(axis=0) if last.layer else raw
+        rounding = out @ np.abs(pull) + gamma(2 * d + 8 + LIBRARY) * (f_size @ both)
+        largest = np.sqrt(mean(f_size * f_size) + last.eps)
+        rounding += largest * (2 * lost(d) + last.underflow @ heads)
+        spread = np.zeros_like(at.s)
+        if last.layer:
+            centring = last.centring(f_size)
+            rounding += centring @ np.abs(raw)
+            spread = rms(out + mean(out) + centring)
+            beta = last.bias @ (self.head[:, [truth]] - self.head[:, others])
+            rounding += np.abs(beta) * spread
+            sizes = np.abs(last.bias) @ heads
+            rounding += gamma(2 * d + 8 + LIBRARY) * (largest + spread) * sizes
+        final = 2 * f_size / math.sqrt(last.eps) * np.abs(last.gain) + np.abs(last.bias)
+        peaks = [
+            norm.peak(y_size, inverse),
+            self.w_in.peak(normed + own),
+            (z_size + pre).max(axis=1),
+            self.w_out.peak(post + gelu),
+            last.peak(f_size, np.full_like(at.s, 1 / math.sqrt(last.eps))),
+            self.unembed.peak(final),
+        ]
+        return pre, rounding, spread, np.max(peaks, axis=0)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -314,17 +264,3 @@ def _bend(closest: np.ndarray) -> np.ndarray:
     return np.where(
         near >= 2, size, np.where(near < math.sqrt(2), np.maximum(size, 0.10799), 0.10799)
     )
-
-
-def qkv(mode: str, tensors: Tensors) -> list[tuple[str, ...]]:
-    """Find the stored factors of W_Q, W_K and W_V."""
-    found = []
-    for role in "QKV":
-        names = []
-        for stem in ("qkv_A", "qkv_B", "W"):
-            labels = [f"{stem}_{x}" for x in (role, "QK", "KV", "QKV") if role in x] + [stem]
-            names += [label for label in labels if label in tensors][:1]
-        if not names:
-            raise ValueError(f"no W_{role} for tie mode {mode}")
-        found.append(tuple(names))
-    return found

@@ -1,4 +1,7 @@
-"""What does one component read, write and break?"""
+"""What does one component read, write and break?
+
+`instrument` measures, `portrait` is the result and its words, `figure` draws it.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-from .instrument import Config as Config
+from .config import Config as Config
 from .instrument import Result as Result
 from .instrument import plot as plot
 from .instrument import run as run

@@ -1,6 +1,56 @@
-"""The command: python -m interp.component_portrait."""
+"""What does one component read and write, and which sums break when it goes?
 
-from interp.component_portrait.instrument import main
+python -m interp.component_portrait 311p --matrix W_OV --component 1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from interp.component_portrait.config import Config
+from model.shell import OutFolder, Output, console, run_command, show_files
+
+
+def draw_component(
+    checkpoint: Positional[str],
+    config: Annotated[Config, arg(name="")],
+    out: OutFolder | None = None,
+) -> None:
+    """Draw what one component reads and writes, and what breaks without it.
+
+    Args:
+        checkpoint: Shipped name, folder, or published .pt file.
+        config: Which component.
+        out: Folder of the results, beside those of other components; by default
+            out/component_portrait/CHECKPOINT.
+    """
+    from interp.component_portrait.instrument import run, write
+    from interp.component_portrait.portrait import describe
+    from model.checkpoint import read_checkpoint
+
+    source = read_checkpoint(checkpoint)
+    folder = out or Path("out/component_portrait") / source.name
+    stem = folder / f"{config.matrix}-{config.basis}-{config.component}"
+    with Output(folder, by="python -m interp.component_portrait", adds=True) as output:
+        result = run(source.model, config)
+        with output.writing():
+            write(result, source.name, config, stem)
+    for line in describe(result):
+        console.print(line, highlight=False)
+    show_files(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(
+        draw_component,
+        argv,
+        prog="python -m interp.component_portrait",
+        example="python -m interp.component_portrait 311p --matrix W_OV --component 1",
+    )
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -13,30 +13,25 @@ set to its mean.
     python -m interp.component_portrait 311p --matrix W_OV --component 1
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor
-from tyro.conf import Positional
 
 from interp.anatomy import FIRST, N_CLASSES, ROLES, Component, attend, normed_sources, role_index
+from interp.component_portrait.config import Config
 from interp.component_portrait.figure import plot
 from interp.component_portrait.portrait import (
     Result,
     class_fit,
-    describe,
     directions,
     linear_fit,
     variance_shares,
 )
 from interp.output import save_figure, save_json, save_table
 from interp.rank_ablation import (
-    Kind,
     Sizes,
     World,
     ablate,
@@ -47,44 +42,11 @@ from interp.rank_ablation import (
     tabulate_measured,
 )
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.errors import InputError
-from model.shell import console, run_command
 from model.tables import tabulate
 from model.task import N_ANSWER, N_DIGITS, N_INPUT, TOKENS, carries, digits
 
-Drawn = Literal["W_pos", "W_QK", "W_OV", "W_Q", "W_KV", "W_K", "W_V", "W_O", "W_in", "W_out"]
 AFTER_ATTENTION = ("W_O", "W_in", "W_out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Which component to draw.
-
-    Raises:
-        InputError: A number is out of range.
-    """
-
-    matrix: Drawn = "W_OV"
-    """The matrix."""
-    component: int = 1
-    """Place in the basis, from 1."""
-    basis: Literal["svd", "data"] = "svd"
-    """How the matrix is cut."""
-    kind: Kind = "mean"
-    """What replaces the component when breakage is measured."""
-    n: int = 20_000
-    """Sums on which breakage is measured; a fifth as many again are stratified by carry chain."""
-    seed: int = 0
-    """Seed of the sums."""
-    block_tolerance: float = 0.02
-    """Singular values closer than this, relatively, are one block."""
-
-    def __post_init__(self) -> None:
-        """Check every number."""
-        for name, low in (("component", 1), ("n", 100), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise InputError(f"--{name} is {getattr(self, name)}: it must be at least {low}")
 
 
 def run(model: Adder, config: Config) -> Result:
@@ -93,7 +55,7 @@ def run(model: Adder, config: Config) -> Result:
     Raises:
         InputError: The network has no such matrix or component.
     """
-    sizes = Sizes(config.n, config.n // 5, max(200, config.n // 4), 0)
+    sizes = Sizes(config.pairs, config.pairs // 5, max(200, config.pairs // 4), 0)
     world = build_world(model, sizes, config.seed, config.block_tolerance)
     parts = cut(world, config.matrix, config.basis)
     if not parts:
@@ -211,37 +173,10 @@ def error_by_class(world: World, wrong: Tensor) -> Float[Tensor, "sum carry"]:
     return rate.reshape(N_CLASSES, 2)
 
 
-def draw_component(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    out: Path = Path("out/component_portrait"),
-) -> None:
-    """Draw what one component reads and writes, and what breaks without it.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        config: Which component.
-        out: Folder of the results; each checkpoint gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
-    stem = out / source.name / f"{config.matrix}-{config.basis}-{config.component}"
-    fields = {name: value for name, value in asdict(result).items() if name != "by_column"}
-    save_json(
-        {"checkpoint": source.name, "config": asdict(config), **fields}, stem.with_suffix(".json")
-    )
+def write(result: Result, name: str, config: Config, stem: Path) -> None:
+    """Write a portrait as JSON, its table and its figure."""
+    fields = {key: value for key, value in asdict(result).items() if key != "by_column"}
+    content = {"checkpoint": name, "config": asdict(config), **fields}
+    save_json(content, stem.with_suffix(".json"))
     save_table(result.by_column, stem.with_suffix(".csv"))
-    save_figure(plot(result, source.name), stem)
-    for line in describe(result):
-        console.print(line, highlight=False)
-    console.print(f"figure: {stem}.png", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        draw_component,
-        argv,
-        prog="python -m interp.component_portrait",
-        example="python -m interp.component_portrait 311p --matrix W_OV --component 1",
-    )
+    save_figure(plot(result, name), stem)

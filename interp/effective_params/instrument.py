@@ -13,51 +13,27 @@ log-probabilities is given as well.
     python -m interp.effective_params 262p
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import matplotlib.pyplot as plt
 import torch
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
-from tyro.conf import Positional
 
+from interp.effective_params.config import Config
 from interp.gauge import factor_groups, norm_readers
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json
 from model.adder import Adder, forward
-from model.checkpoint import read_checkpoint
 from model.config import ModelConfig, qkv_names
 from model.dense import compose
-from model.errors import InputError
 from model.factored import Params, factor_names
-from model.shell import console, run_command
+from model.shell import console
 from model.task import encode, query_position, uniform_pairs
 
 SMALL = 1e-6
 """Singular values below this share of the first can be numerical zeros."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """How the Jacobian is sampled.
-
-    Raises:
-        InputError: Too few sums.
-    """
-
-    n: int = 64
-    """Random sums; 12 x 14 logits each."""
-    seed: int = 0
-    """Seed of the sums."""
-
-    def __post_init__(self) -> None:
-        """Check the number of sums."""
-        if self.n < 1:
-            raise InputError(f"--n is {self.n}: it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -145,7 +121,7 @@ def run(model: Adder, config: Config) -> Result:
     shapes = {name: value.shape for name, value in params.items()}
     flat = torch.cat([value.flatten() for value in params.values()])
     generator = torch.Generator().manual_seed(config.seed)
-    tokens = encode(*uniform_pairs(config.n, generator))[:, :-1]
+    tokens = encode(*uniform_pairs(config.pairs, generator))[:, :-1]
 
     def unflatten(vector: Tensor) -> Params:
         pieces = vector.split([shape.numel() for shape in shapes.values()])
@@ -194,26 +170,15 @@ def plot(result: Result) -> Figure:
     return figure
 
 
-def count_parameters(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    out: Path = Path("out/effective_params"),
-) -> None:
-    """Count the directions in which the parameters move the logits, beside their nominal number.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        config: How the Jacobian is sampled.
-        out: Folder of the results; each checkpoint gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
-    folder = out / source.name
-    save_json(
-        {"checkpoint": source.name, "config": asdict(config), **asdict(result)},
-        folder / "ranks.json",
-    )
+def write(result: Result, name: str, config: Config, folder: Path) -> None:
+    """Write ranks and spectrum."""
+    content = {"checkpoint": name, "config": asdict(config), **asdict(result)}
+    save_json(content, folder / "ranks.json")
     save_figure(plot(result), folder / "spectrum")
+
+
+def show(result: Result) -> None:
+    """Print the counts beside each other."""
     rows = {
         "nominal parameters": result.nominal,
         "gauge directions": result.gauge,
@@ -225,13 +190,3 @@ def count_parameters(
     for name, value in rows.items():
         console.print(f"{name:32}{value}", highlight=False)
     console.print(f"gap below the last singular value counted: {result.gap:.1e}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        count_parameters,
-        argv,
-        prog="python -m interp.effective_params",
-        example="python -m interp.effective_params 262p",
-    )

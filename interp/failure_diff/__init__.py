@@ -1,4 +1,9 @@
-"""Why is one sum wrong? One input against controls that differ from it in what matters."""
+"""Why is one sum wrong? One input against controls that differ from it in what matters.
+
+Start at `instrument`. `columns` finds the first wrong column, `controls` its neighbours,
+`attribution`, `evidence` and `patching` the cause, `explain` the words. `error_search` looks for
+other failing inputs, `contexts` tabulates them, `atlas` counts them exactly.
+"""
 
 import lazy_loader
 

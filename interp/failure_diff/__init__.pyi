@@ -11,6 +11,7 @@ from .contexts import column_margins as column_margins
 from .controls import edit_table as edit_table
 from .controls import single_digit_edits as single_digit_edits
 from .error_search import SearchConfig as SearchConfig
+from .error_search import SearchResult as SearchResult
 from .error_search import attack as attack
 from .error_search import search as search
 from .explain import error_kind as error_kind

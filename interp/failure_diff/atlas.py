@@ -29,6 +29,13 @@ def _counts(certificate: Certificate) -> pd.DataFrame:
     return pd.DataFrame(bounds, dtype=object)
 
 
+def say_wrong(tables: dict[str, pd.DataFrame]) -> tuple[str, str]:
+    """Give the number of wrong pairs in words: exactly or at most, and how many."""
+    counts = records(tables["certified"])[0]
+    most, least = (TOTAL - int(counts[name]) for name in ("right_at_least", "right_at_most"))
+    return "exactly" if least == most else "at most", f"{most:,}"
+
+
 def describe_atlas(tables: dict[str, pd.DataFrame]) -> str:
     """Say in a sentence how many pairs are wrong, and in which columns."""
     counts = records(tables["certified"])[0]

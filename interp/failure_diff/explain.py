@@ -61,44 +61,50 @@ def _boundary(result: Result) -> list[str]:
         return []
     side = "wrong" if focus.gap > 0 else "right"
     return [
-        f"Among {scale.n[0]} + {scale.n[1]} random inputs with the same digits in column "
-        f"{focus.column}, the logit of {TOKENS[focus.rival]} less that of {TOKENS[focus.true]} "
-        f"is {scale.without:.2f} on average without a carry in (95 % of them "
+        f"Random inputs with the same digits in column {focus.column} show what a carry does to "
+        f"the logit of {TOKENS[focus.rival]} less that of {TOKENS[focus.true]}.",
+        f"Its mean is {scale.without:.2f} without a carry in (n = {scale.n[0]}, 95 % of them "
         f"{scale.without_range[0]:.2f} to {scale.without_range[1]:.2f}) and {scale.with_carry:.2f} "
-        f"with one ({scale.with_range[0]:.2f} to {scale.with_range[1]:.2f}).",
-        f"On the scale from 0 (no carry) to 1 (carry) this input stands at {scale.position:.3f} "
-        f"and the answer changes at {scale.boundary:.3f}: it is "
+        f"with one (n = {scale.n[1]}, {scale.with_range[0]:.2f} to {scale.with_range[1]:.2f}).",
+        f"On the scale from 0 (no carry) to 1 (carry) this input stands at {scale.position:.3f}.",
+        f"The answer changes at {scale.boundary:.3f}, so it is "
         f"{abs(scale.position - scale.boundary):.3f} of a carry on the {side} side.",
     ]
 
 
+def pushes(result: Result) -> dict[str, float]:
+    """Say how far the digits of each player moved the gap; nothing where hardly at all."""
+    moved = {row["player"]: row["contribution"] for row in records(result.tables["evidence"])}
+    return moved if abs(sum(moved.values())) >= _NO_MOVE else {}
+
+
 def _evidence(result: Result) -> list[str]:
+    pushed = pushes(result)
+    if not pushed:
+        return []
     rows = records(result.tables["evidence"])
-    if not rows:
-        return []
-    column, baseline = result.focus.column, rows[0]["baseline"]
-    moved = rows[0]["gap"] - baseline
-    if abs(moved) < _NO_MOVE:
-        return []
+    column, moved = result.focus.column, sum(pushed.values())
     ranked = sorted(rows, key=lambda row: -abs(row["contribution"]))
     parts = [
-        f"{_player_text(result, row['player'])} {row['contribution']:+.2f} "
+        f"{describe_player(result, row['player'])} {row['contribution']:+.2f} "
         f"(s.e. {row['error']:.2f})"
         for row in ranked
         if abs(row["contribution"]) >= 0.02 * abs(moved)
     ]
-    text = (
-        f"Against inputs with the same digits in column {column} and the same carry in, whose mean "
-        f"is {baseline:.2f}, the difference of {moved:+.2f} comes from "
-        f"{', '.join(parts) or 'no single column'} (Shapley values over the other columns)."
-    )
-    top = max(rows, key=lambda row: row["contribution"])
-    if top["contribution"] > 0 and column > 0:
-        return [text, _mistaken(result, top["player"])]
-    return [text]
+    sentences = [
+        f"Inputs with the same digits in column {column} and the same carry in have a mean of "
+        f"{rows[0]['baseline']:.2f}.",
+        f"This input lies {moved:+.2f} away, which comes from "
+        f"{', '.join(parts) or 'no single column'} (Shapley values over the other columns).",
+    ]
+    top = max(pushed, key=lambda player: pushed[player])
+    if pushed[top] > 0 and column > 0:
+        sentences.append(_mistaken(result, top))
+    return sentences
 
 
-def _player_text(result: Result, player: str) -> str:
+def describe_player(result: Result, player: str) -> str:
+    """Name the column of a player with its digits, or "all other columns"."""
     offset = _OFFSETS.get(player)
     if offset is None:
         return "all other columns"
@@ -119,11 +125,11 @@ def _mistaken(result: Result, player: str) -> str:
     mistaken = is_carry_error(focus, carry_in)
     if mistaken and not carry_in:
         verb = "What the model took" if focus.wrong else "What comes nearest to being taken"
-        return f"{verb} for a carry is {_player_text(result, player)}; {state}."
+        return f"{verb} for a carry is {describe_player(result, player)}; {state}."
     if mistaken:
         verb = "What hid the carry" if focus.wrong else "What comes nearest to hiding the carry"
-        return f"{verb} is {_player_text(result, player)}; {state}."
-    return f"The largest push is that of {_player_text(result, player)}; {state}."
+        return f"{verb} is {describe_player(result, player)}; {state}."
+    return f"The largest push is that of {describe_player(result, player)}; {state}."
 
 
 def _attribution(result: Result) -> str:
@@ -134,8 +140,8 @@ def _attribution(result: Result) -> str:
             totals[name] = totals.get(name, 0.0) + row["contribution"]
     parts = [f"{name} {value:+.3f}" for name, value in totals.items() if abs(value) > 5e-4]
     return (
-        f"Read directly off the stream, the difference of {sum(totals.values()):+.3f} is the sum "
-        f"of {', '.join(parts)}."
+        f"The difference of {sum(totals.values()):+.3f} logits adds up from what is in the "
+        f"residual stream: {', '.join(parts)}."
     )
 
 
@@ -193,8 +199,8 @@ def _patching(result: Result) -> list[str]:
                 texts.append(f"among {kind} {', or '.join(found[:3])}{more}")
         if texts:
             sentences.append(
-                f"From the control {control.a} + {control.b} ({control.name}), the smallest set "
-                f"whose patch {verb} is {', and '.join(texts)}."
+                f"Patching from the control {control.a} + {control.b} ({control.name}) {verb} "
+                f"with these smallest sets: {', and '.join(texts)}."
             )
     return sentences
 
@@ -222,9 +228,9 @@ def _search(result: Result) -> str:
     if not total:
         thin = min(columns, key=lambda row: row["thinnest_margin"])
         return (
-            f"{start} found no failing one; the thinnest margin is {thin['thinnest_margin']:.3f}, "
-            f"in column {thin['column']} ({thin['a']} + {thin['b']}), which proves nothing about "
-            "the rest."
+            f"{start} found no failing one, which proves nothing about the rest. The thinnest "
+            f"margin is {thin['thinnest_margin']:.3f}, in column {thin['column']} ({thin['a']} + "
+            f"{thin['b']})."
         )
     contexts = records(result.tables["search_contexts"])
     by_column = [

@@ -16,14 +16,12 @@ where else the model fails.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import torch
-import tyro
 from matplotlib.figure import Figure
-from tyro.conf import Positional
 
 from interp.anatomy import context_of, context_share, trace_column
 from interp.failure_diff.atlas import atlas_tables
@@ -51,10 +49,9 @@ from interp.failure_diff.report import print_result, print_search
 from interp.failure_diff.result import HowOften, Result, records, save_result
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.dense import Dense, dense
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import DETAILS, write_atomic, write_details
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
 DEFAULT_A, DEFAULT_B = HARD_CASES["published failing case"]
@@ -88,6 +85,7 @@ def run(
     config: Config | None = None,
     name: str = "model",
     report: Callable[[str], None] | None = None,
+    found: SearchResult | None = None,
 ) -> Result:
     """Compare one pair with its controls.
 
@@ -96,6 +94,7 @@ def run(
         config: What to compare.
         name: The checkpoint's name, for the result.
         report: Called with the name of each stage before it starts.
+        found: What the search that `config` asks for has found, where it was made before.
 
     Raises:
         InputError: An operand is out of range.
@@ -120,8 +119,9 @@ def run(
     controls = choose_controls(a, b, focus, tables["single_edits"], others, config.edit_controls)
     say("attribution and patching")
     tables |= _open_up(weights, config, focus, controls, tables["references"])
-    say("search for other failures")
-    found = search(model, config.search)
+    if found is None:
+        say("search for other failures")
+        found = search(model, config.search)
     tables |= {
         "search_columns": found.columns,
         "search_contexts": found.contexts,
@@ -246,65 +246,18 @@ def _how_often(a: int, b: int, focus: Focus, same_context: pd.DataFrame) -> HowO
     )
 
 
-def failure_diff(
-    checkpoint: Positional[str],
-    a: Positional[int] = DEFAULT_A,
-    b: Positional[int] = DEFAULT_B,
-    search_only: Annotated[bool, tyro.conf.arg(name="search")] = False,
-    certify: bool = False,
-    seed: int = 0,
-    out: Path | None = None,
-) -> None:
-    """Explain a wrong sum (or the thinnest column of a right one) against its controls.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        a: First operand, 0 to 9999999999.
-        b: Second operand, 0 to 9999999999.
-        search_only: Find failing pairs of the model, grouped by local context, and nothing else.
-        certify: Add the certifier's exact number of failing pairs and its atlas (half a minute).
-        seed: Seed of all random draws.
-        out: Folder for tables and figures; out/failure_diff/CHECKPOINT/A_B (or /search).
-    """
-    check_operands(min(a, b), max(a, b))
-    found = read_checkpoint(checkpoint)
-    folder = Path("out/failure_diff") / found.name
-    if search_only:
-        _search(found.model, found.name, out or folder / "search", seed)
-        return
-    with progress_console.status("loading") as status:
-        config = Config(a=a, b=b, certify=certify, seed=seed)
-        result = run(found.model, config, found.name, report=status.update)
-        target = out or folder / f"{a}_{b}"
-        save_result(result, target)
-        status.update("figures")
-        for name, figure in plot(result).items():
-            save_figure(figure, target / name)
-    print_result(result)
-    console.print(f"tables and figures: {target}", highlight=False)
+def write(result: Result, folder: Path) -> None:
+    """Write tables and figures."""
+    save_result(result, folder)
+    write_atomic(folder / DETAILS, write_details(partial(print_result, result)))
+    for name, figure in plot(result).items():
+        save_figure(figure, folder / name)
 
 
-def _search(model: Adder, name: str, folder: Path, seed: int) -> SearchResult:
-    with progress_console.status("search") as status:
-        result = search(
-            model,
-            SearchConfig(seed=seed),
-            report=lambda column: status.update(f"searching column {column}"),
-        )
+def write_search(result: SearchResult, name: str, seed: int, folder: Path) -> None:
+    """Write what a search alone found."""
     for table in ("columns", "contexts", "groups"):
         save_table(getattr(result, table), folder / f"{table}.csv")
     summary = {"checkpoint": name, "evaluations": result.evaluations, "seed": seed}
     save_json(summary, folder / "search.json")
-    print_search(result, name)
-    console.print(f"tables: {folder}", highlight=False)
-    return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        failure_diff,
-        argv,
-        prog="python -m interp.failure_diff",
-        example="python -m interp.failure_diff 311p 9304630660 8594408863",
-    )
+    write_atomic(folder / DETAILS, write_details(partial(print_search, result, name)))

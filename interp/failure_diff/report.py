@@ -1,17 +1,19 @@
-"""A failure diff and a search for failures, printed for a terminal."""
+"""A failure diff and a search for failures at length, as text."""
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from interp.failure_diff.error_search import SearchResult
 from interp.failure_diff.result import Result, records
-from model.shell import console
 from model.task import N_DIGITS
 
+LISTED = 50
+"""Groups that are written out; the rest are in their table."""
 _STATES = {"kill": "kill", "propagate": "prop", "generate": "gen", "-": ""}
 
 
-def print_result(result: Result) -> None:
+def print_result(result: Result, to: Console) -> None:
     """Print the column table, the controls and the explanation."""
     title = f"{result.checkpoint}: {result.a} + {result.b}"
     table = _table(title)
@@ -32,7 +34,7 @@ def print_result(result: Result) -> None:
         focus = row["column"] == result.focus.column
         style = "bold red" if row["first_error"] else "yellow" if focus else None
         table.add_row(*(str(cell).strip("<>") for cell in cells), style=style)
-    console.print(table)
+    to.print(table)
     controls = _table("controls")
     for name in ("inputs", "number", "whole sum right", f"column {result.focus.column} right"):
         controls.add_column(name, justify="left" if name == "inputs" else "right")
@@ -46,11 +48,11 @@ def print_result(result: Result) -> None:
         rows = records(result.tables[key])
         counts = [len(rows), *(sum(row[k] for row in rows) for k in ("passes", "right_here"))]
         controls.add_row(label, *map(str, counts))
-    console.print(controls)
-    console.print(result.why, highlight=False)
+    to.print(controls)
+    to.print(result.why, markup=False)
 
 
-def print_search(result: SearchResult, name: str, limit: int = 15) -> None:
+def print_search(result: SearchResult, name: str, to: Console) -> None:
     """Print the groups of failing contexts and the thinnest margin of each column."""
     groups, columns = records(result.groups), records(result.columns)
     failing = sum(row["failing_contexts"] for row in columns)
@@ -59,14 +61,14 @@ def print_search(result: SearchResult, name: str, limit: int = 15) -> None:
     for head in ("col", "c_in", "s_{i-1}", "a+b", "true", "said", "n", "errors", "margin"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("witness", no_wrap=True)
-    for row in groups[:limit]:
+    for row in groups[:LISTED]:
         cells = ["-" if row[k] is None or row[k] != row[k] else str(int(row[k])) for k in keys]
         cells += [f"{row['mass']:.1e}", f"{row['margin']:.3f}", f"{row['a']}+{row['b']}"]
         table.add_row(*cells)
     if groups:
-        console.print(table)
-    if len(groups) > limit:
-        console.print(f"and {len(groups) - limit} more groups in groups.csv", highlight=False)
+        to.print(table)
+    if len(groups) > LISTED:
+        to.print(f"and {len(groups) - LISTED} more groups in groups.csv")
     margins = _table("columns")
     for head in ("col", "contexts", "failing", "error rate", "95 % interval", "thinnest margin"):
         margins.add_column(head, justify="right", no_wrap=True)
@@ -79,10 +81,10 @@ def print_search(result: SearchResult, name: str, limit: int = 15) -> None:
             f"{row['error_rate']:.2g}",
         ]
         margins.add_row(*map(str, cells), interval, f"{row['thinnest_margin']:.3f}")
-    console.print(margins)
+    to.print(margins)
     if not groups:
         text = f"no failing pair found in {result.evaluations} column evaluations; that is no proof"
-        console.print(text, highlight=False)
+        to.print(text)
 
 
 def _table(title: str) -> Table:

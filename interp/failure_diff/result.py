@@ -1,7 +1,6 @@
 """The result of a failure diff: tables and numbers, saved so that figures redraw from files."""
 
 import dataclasses
-import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from interp.failure_diff.controls import Control
 from interp.failure_diff.evidence import CarryScale
 from interp.output import save_json, save_table
 from model.errors import InputError
-from model.shell import write_atomic
+from model.reading import open_regular, read_json
+from model.shell import refuse_cut_off, write_atomic
 
 SUMMARY, WHY = "result.json", "why.txt"
 
@@ -105,8 +105,9 @@ def read_result(folder: Path) -> Result:
     Raises:
         InputError: The folder does not hold a complete result.
     """
+    refuse_cut_off(folder)
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
+        summary = read_json(folder / SUMMARY)
         tables = {name: _read_table(folder, name) for name in summary["tables"]}
         scale = summary["scale"]
         if scale is not None:
@@ -145,4 +146,4 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _read_table(folder: Path, name: str) -> pd.DataFrame:
     text: dict[Hashable, type[str]] = dict.fromkeys(_TEXT_COLUMNS, str)
-    return pd.read_csv(folder / f"{name}.csv", dtype=text)
+    return pd.read_csv(open_regular(folder / f"{name}.csv"), dtype=text)

@@ -11,20 +11,11 @@ matrices that read them. A balanced checkpoint is the same function with A^T A =
     python -m interp.gauge CHECKPOINT --out FOLDER
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import torch
 from torch import Tensor
-from tyro.conf import Positional
 
-from model.adder import Adder
-from model.checkpoint import read_checkpoint, save
 from model.config import ModelConfig, qkv_names
-from model.decode import teacher_forced
 from model.factored import Params, factor_names
-from model.shell import console, run_command
-from model.task import uniform_pairs
 
 
 def factor_groups(params: Params, config: ModelConfig) -> list[tuple[list[str], list[str]]]:
@@ -134,39 +125,3 @@ def fixed_signs(columns: Tensor) -> Tensor:
     """Give the sign per column that makes its entry of largest magnitude positive."""
     largest = columns.abs().argmax(dim=0, keepdim=True)
     return torch.where(columns.gather(0, largest)[0] < 0, -1.0, 1.0).to(columns.dtype)
-
-
-def export(checkpoint: Positional[str], out: Path, n: int = 10_000) -> None:
-    """Write a checkpoint in balanced gauge: the same function, |A| = |B| in every product.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        out: Folder to write.
-        n: Random sums on which both are compared before anything is written.
-    """
-    source = read_checkpoint(checkpoint)
-    config = source.model.config
-    params = balance(source.model.params, config)
-    balanced = Adder(config, {name: value.float() for name, value in params.items()})
-    pairs = uniform_pairs(n, torch.Generator().manual_seed(0))
-    before, after = (teacher_forced(model, *pairs) for model in (source.model, balanced))
-    moved = float((before.margin - after.margin).abs().max()) if n else 0.0
-    differ = int((before.tokens != after.tokens).any(dim=1).sum())
-    operation = {"checkpoint": source.name, "operation": "balanced gauge, float32"}
-    lineage = [*source.card.get("lineage", []), operation]
-    save(out, balanced, {"lineage": lineage, "agreement": {"n": n, "answers_that_differ": differ}})
-    console.print(
-        f"{out}: {config.n_params} parameters; {differ} of {n} answers differ, "
-        f"margins move by at most {moved:.2g}",
-        highlight=False,
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        export,
-        argv,
-        prog="python -m interp.gauge",
-        example="python -m interp.gauge 311p --out out/balanced/311p",
-    )

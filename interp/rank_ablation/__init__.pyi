@@ -1,4 +1,5 @@
-from .instrument import Config as Config
+from .config import Config as Config
+from .config import Kind as Kind
 from .instrument import Result as Result
 from .instrument import job_folder as job_folder
 from .instrument import parquet_bytes as parquet_bytes
@@ -9,7 +10,6 @@ from .metrics import answer as answer
 from .metrics import measure as measure
 from .metrics import select as select
 from .metrics import tabulate_measured as tabulate_measured
-from .positions import Kind as Kind
 from .sweep import Job as Job
 from .sweep import run_job as run_job
 from .world import Sizes as Sizes

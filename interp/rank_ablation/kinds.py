@@ -16,7 +16,6 @@ A "frozen" norm keeps the scale that the intact network has on the same sum.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -33,13 +32,12 @@ from interp.anatomy import (
     position_means,
     without,
 )
+from interp.rank_ablation.config import Kind, NormMode
 from interp.rank_ablation.kernel import Keyed, no_change
-from interp.rank_ablation.positions import POSITION_DRAWS, Kind, replace_positions
+from interp.rank_ablation.positions import POSITION_DRAWS, replace_positions
 from model.dense import Dense
 from model.tables import Tables, tabulate
 from model.task import N_INPUT, N_TARGET
-
-NormMode = Literal["live", "frozen"]
 
 _STREAMS = {
     "W_OV": "attn",

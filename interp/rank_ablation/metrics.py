@@ -14,12 +14,12 @@ means carry 1.96 standard errors.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
 from scipy.stats import beta
 from torch import Tensor
 
@@ -38,19 +38,6 @@ from model.task import (
 
 INPUTS = ("uniform", "stratified")
 TYPES = ("spurious", "missed", "other")
-Metric = Literal[
-    "exact",
-    "digit_accuracy",
-    "first_error",
-    "chain_error",
-    "state_error",
-    "below_error",
-    "spurious",
-    "missed",
-    "other",
-    "margin",
-    "kl",
-]
 _NONE = len(STATE_NAMES)
 _SHAPE = (len(INPUTS), N_ANSWER, N_ANSWER, _NONE + 1, _NONE + 1, 2)
 
@@ -146,10 +133,11 @@ def _decode_group(
     else:
         forced, logits = decode_keyed(tables, keyed, tokens, greedy=False)
         logits = logits[some]
-    intact = setting.run.logits[rows[some], :N_ANSWER].log_softmax(dim=-1)
+    intact = setting.run.log_probabilities[rows[some], :N_ANSWER]
+    weight = setting.run.probabilities[rows[some], :N_ANSWER]
     ablated = logits[:, :N_ANSWER].double().log_softmax(dim=-1)
     divergence = torch.full((len(rows),), float("nan"), dtype=torch.float64)
-    divergence[some] = (intact.exp() * (intact - ablated)).sum(dim=(1, 2))
+    divergence[some] = (weight * (intact - ablated)).sum(dim=(1, 2))
     greedy = forced.tokens.clone()
     failed = torch.nonzero(~forced.exact)[:, 0]
     if len(failed):
@@ -183,6 +171,14 @@ def row_keys() -> pd.DataFrame:
 
 
 @functools.cache
+def _sums() -> csr_array:
+    """Sum counts by cell into rows of `row_keys`, all at once: zero where a row is no sum."""
+    nothing = np.zeros(int(np.prod(_SHAPE)), dtype=bool)
+    cells = [nothing if cells is None else cells for *_, cells in _layout()]
+    return csr_array(np.stack(cells).astype(np.int64))
+
+
+@functools.cache
 def _layout() -> list[tuple[tuple[str, str], str, str, np.ndarray | None]]:
     """Rows with the cells that each sums over (None where it is no sum of cells)."""
     axes = np.unravel_index(np.arange(int(np.prod(_SHAPE))), _SHAPE)
@@ -213,7 +209,10 @@ def measure(cases: Cases, answers: Answers) -> Measured:
     n, first = forced.tokens.shape[0], cases.n_uniform
     greedy_wrong = answers.greedy[:, :N_ANSWER] != forced.truth[:, :N_ANSWER]
     per_type = _errors(cases, forced.tokens, forced.truth)
-    errors = {"forced": per_type.sum(axis=0), "greedy": _count(cases, greedy_wrong)}
+    counts = {"forced": per_type.sum(axis=0), "greedy": _count(cases, greedy_wrong)}
+    counts |= dict(zip(TYPES, per_type, strict=True))
+    wrong = {name: _sums() @ count for name, count in counts.items()}
+    asked = _sums() @ cases.trials
     first_wrong = torch.where(greedy_wrong.any(1), greedy_wrong.long().argmax(1), -1)
     worst = forced.margin[:, :N_ANSWER].amin(dim=1).double()
     exact = {"forced": forced.exact, "greedy": ~greedy_wrong.any(dim=1)}
@@ -221,7 +220,7 @@ def measure(cases: Cases, answers: Answers) -> Measured:
 
     size = len(_layout())
     events, trials, value, half = (np.full(size, np.nan) for _ in range(4))
-    for row, ((inputs, mode), metric, stratum, cells) in enumerate(_layout()):
+    for row, ((inputs, mode), metric, stratum, _) in enumerate(_layout()):
         span = spans[inputs]
         if metric == "exact":
             events[row], trials[row] = int(exact[mode][span].sum()), span.stop - span.start
@@ -238,9 +237,8 @@ def measure(cases: Cases, answers: Answers) -> Measured:
             elif len(x):
                 value[row] = float(x.quantile(0.5 if stratum == "median" else 0.99))
         else:
-            trials[row] = cases.trials[cells].sum()
-            wrong = per_type[TYPES.index(metric)] if metric in TYPES else errors[mode]
-            events[row] = wrong[cells].sum()
+            trials[row] = asked[row]
+            events[row] = wrong[metric if metric in TYPES else mode][row]
             if metric == "digit_accuracy":
                 events[row] = trials[row] - events[row]
     rate = ~np.isnan(trials)

@@ -7,18 +7,15 @@ the answer ("conditional"), or its spread alone, under the wrong positions ("res
 Method: W_pos is edited and the network tabulated anew; the scale of the first norm may be kept.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import FIRST, Component, class_means, normed_sources, with_matrices
+from interp.rank_ablation.config import Kind
 from model.dense import Dense
 from model.tables import Tables, tabulate
 from model.task import N_DIGITS, N_INPUT, N_PROMPT
-
-Kind = Literal["zero", "mean", "conditional", "resample"]
 
 POSITION_DRAWS = 16
 """Into how many groups of sums a resampled W_pos splits, each with its own random positions."""

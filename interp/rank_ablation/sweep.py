@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 
 from interp.anatomy import Basis, Component, join, overlap
-from interp.rank_ablation.kinds import Ablation, NormMode, ablate, ablate_set
+from interp.rank_ablation.config import Kind, NormMode
+from interp.rank_ablation.kinds import Ablation, ablate, ablate_set
 from interp.rank_ablation.metrics import answer, measure, tabulate_measured
-from interp.rank_ablation.positions import Kind
 from interp.rank_ablation.random_terms import random_term
 from interp.rank_ablation.world import World, cut
 

@@ -1,30 +1,31 @@
-"""A sweep in the terminal: components by kind, truncations, and the spread over gauges."""
+"""A sweep at length, as text: components by kind, truncations, and the spread over gauges."""
 
 from collections.abc import Sequence
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table
 
 from interp.rank_ablation.metrics import select
-from model.shell import console
 
 
-def print_ablations(ablations: pd.DataFrame, metrics: Sequence[str]) -> None:
+def print_ablations(ablations: pd.DataFrame, metrics: Sequence[str], to: Console) -> None:
     """Print single components and truncations: the value, and the median of its null in brackets.
 
     Args:
         ablations: The table of a sweep, with a column "checkpoint".
         metrics: Which metrics; of those with several strata the first stratum is shown.
+        to: Where to print.
     """
     for name, table in ablations.groupby("checkpoint", sort=False):
         for metric in metrics:
             rows = select(table, metric)
             rows = rows[rows["stratum"] == rows["stratum"].iloc[0]]
             for scope in ("single", "truncation"):
-                _print_scope(rows, scope, f"{name}: {metric} {rows['stratum'].iloc[0]}")
+                _print_scope(rows, scope, f"{name}: {metric} {rows['stratum'].iloc[0]}", to)
 
 
-def _print_scope(rows: pd.DataFrame, scope: str, title: str) -> None:
+def _print_scope(rows: pd.DataFrame, scope: str, title: str, to: Console) -> None:
     chosen = rows[rows["scope"] == scope]
     if chosen.empty:
         return
@@ -48,10 +49,10 @@ def _print_scope(rows: pd.DataFrame, scope: str, title: str) -> None:
                 f"{row['value'].iloc[0]:.4f} ({row['null_median'].iloc[0]:.2f})" if len(row) else ""
             )
         shown.add_row(f"{matrix} {component}", str(basis), *cells)
-    console.print(shown)
+    to.print(shown)
 
 
-def print_gauges(gauges: pd.DataFrame) -> None:
+def print_gauges(gauges: pd.DataFrame, to: Console) -> None:
     """Print how far the exact match without a component moves over random gauges."""
     if gauges.empty:
         return
@@ -63,4 +64,4 @@ def print_gauges(gauges: pd.DataFrame) -> None:
         shown.add_row(
             row["checkpoint"], row["basis"], f"{row['matrix']} {row['component']}", *rates
         )
-    console.print(shown)
+    to.print(shown)

@@ -1,5 +1,5 @@
-from .instrument import RANKS as RANKS
-from .instrument import Config as Config
+from .config import RANKS as RANKS
+from .config import Config as Config
 from .instrument import Result as Result
 from .instrument import drop_units as drop_units
 from .instrument import plot as plot

@@ -18,56 +18,28 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from rich.progress import Progress
 from torch import Tensor
-from tyro.conf import Positional
 
 from interp.anatomy import CleanRun, clean_run, fold
 from interp.gauge import factor_groups
 from interp.output import ONE_COLUMN, paper_style, save_figure, save_json, save_table
+from interp.truncation.config import RANKS, Config
 from model.adder import Adder
-from model.checkpoint import read_checkpoint
 from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, progress_console, run_command
+from model.shell import console, follow
 from model.task import N_INPUT, Pairs, uniform_pairs
 
-RANKS = ("pos_rank", "qkv_rank", "attn_out_rank", "ffn_rank")
 Weighting = Literal["svd", "data"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """What to try.
-
-    Raises:
-        InputError: A number is out of range.
-    """
-
-    n: int = 20_000
-    """Uniform sums that every truncated network is decoded on."""
-    seed: int = 0
-    """Seed of the sums."""
-    thresholds: tuple[float, ...] = (0.99, 0.999, 1.0)
-    """Exact match to keep: the smallest network at each is reported (1.0: no error in n)."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        if self.n < 100:
-            raise InputError(f"--n is {self.n}: it must be at least 100")
-        for value in self.thresholds:
-            if not 0 < value <= 1:
-                raise InputError(f"--thresholds holds {value}: each must be above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -186,32 +158,31 @@ def drop_units(model: Adder, d_ff: int, pairs: Pairs) -> Adder:
 def run(model: Adder, config: Config) -> Result:
     """Try every combination of ranks up to the model's own."""
     generator = torch.Generator().manual_seed(config.seed)
-    pairs = uniform_pairs(config.n, generator)
+    pairs = uniform_pairs(config.pairs, generator)
     moments = second_moments(
-        model, clean_run(fold(dense(model)), uniform_pairs(min(config.n, 10_000), generator))
+        model, clean_run(fold(dense(model)), uniform_pairs(min(config.pairs, 10_000), generator))
     )
     fields = [field for field in RANKS if getattr(model.config, field)]
     choices = [range(1, getattr(model.config, field) + 1) for field in fields]
     weightings: dict[Weighting, dict[str, Tensor] | None] = {"svd": None, "data": moments}
     jobs = list(itertools.product(weightings, itertools.product(*choices)))
     rows = []
-    with Progress(console=progress_console, transient=True) as progress:
-        for weighting, ranks in progress.track(jobs, description="truncations"):
-            cut = truncate(model, dict(zip(fields, ranks, strict=True)), weightings[weighting])
-            right = int(decode(cut, *pairs).exact.sum())
-            low, high = clopper_pearson(right, config.n)
-            rows.append(
-                {
-                    "weighting": weighting,
-                    **dict(zip(fields, ranks, strict=True)),
-                    "n_params": cut.config.n_params,
-                    "exact": right / config.n,
-                    "low": low,
-                    "high": high,
-                    "right": right,
-                    "n": config.n,
-                }
-            )
+    for weighting, ranks in follow(jobs, "truncations"):
+        cut = truncate(model, dict(zip(fields, ranks, strict=True)), weightings[weighting])
+        right = int(decode(cut, *pairs).exact.sum())
+        low, high = clopper_pearson(right, config.pairs)
+        rows.append(
+            {
+                "weighting": weighting,
+                **dict(zip(fields, ranks, strict=True)),
+                "n_params": cut.config.n_params,
+                "exact": right / config.pairs,
+                "low": low,
+                "high": high,
+                "right": right,
+                "n": config.pairs,
+            }
+        )
     table = pd.DataFrame(rows).sort_values(["n_params", "exact"], ascending=[True, False])
     return Result(table.reset_index(drop=True), _smallest(table, config.thresholds))
 
@@ -237,43 +208,23 @@ def plot(result: Result) -> Figure:
     return figure
 
 
-def truncate_checkpoint(
-    checkpoint: Positional[str],
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    out: Path = Path("out/truncation"),
-) -> None:
-    """Find the smallest networks of lower rank inside a trained one, without training.
-
-    Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        config: What to try.
-        out: Folder of the results; each checkpoint gets its own in it.
-    """
-    source = read_checkpoint(checkpoint)
-    result = run(source.model, config)
-    folder = out / source.name
+def write(result: Result, name: str, config: Config, folder: Path) -> None:
+    """Write tables, settings and figure."""
     save_table(result.table, folder / "truncations.csv")
     save_table(result.smallest, folder / "smallest.csv")
-    save_json({"checkpoint": source.name, "config": asdict(config)}, folder / "config.json")
+    save_json({"checkpoint": name, "config": asdict(config)}, folder / "config.json")
     save_figure(plot(result), folder / "truncation")
+
+
+def show(result: Result, n_params: int) -> None:
+    """Print the smallest network at each threshold."""
     for row in result.smallest.to_dict("records"):
         if pd.isna(row.get("n_params", float("nan"))):
             line = "no truncation reaches it"
         else:
             ranks = ", ".join(f"{field} {row[field]:.0f}" for field in RANKS if field in row)
             line = (
-                f"{row['n_params']:.0f} of {source.model.config.n_params} parameters ({ranks}; "
+                f"{row['n_params']:.0f} of {n_params} parameters ({ranks}; "
                 f"{row['weighting']}): {row['exact']:.5f} ({row['low']:.5f} to {row['high']:.5f})"
             )
         console.print(f"exact match {row['threshold']:.5g}: {line}", highlight=False)
-    console.print(f"tables and figure: {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        truncate_checkpoint,
-        argv,
-        prog="python -m interp.truncation",
-        example="python -m interp.truncation 311p --n 100000",
-    )

@@ -14,4 +14,5 @@ from .values import Lane as Lane
 from .values import Memory as Memory
 from .values import Splats as Splats
 from .values import Variable as Variable
-from .values import Vectors as Vectors
+from .vectors import VectorSet as VectorSet
+from .vectors import find_vectors as find_vectors

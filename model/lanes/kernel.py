@@ -2,51 +2,52 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import llvmlite.binding as llvm
 import numpy as np
 
 from model.lanes.code import Code
-from model.lanes.values import Vectors
+from model.lanes.vectors import VectorSet, find_vectors
 
 
-@cache
-def find_vectors() -> Vectors:
-    """Tell what vector instructions this processor has."""
-    llvm.initialize_native_target()
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f", False):
-        return "avx512"
-    return "avx2" if features.get("avx2", False) else "other"
+def make_machine(vectors: VectorSet, triple: str | None = None) -> llvm.TargetMachine:
+    """Describe to LLVM a processor that has these vector instructions.
+
+    Args:
+        vectors: The instructions.
+        triple: What LLVM calls the kind of machine; this one by default.
+    """
+    target = llvm.Target.from_triple(triple) if triple else llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=vectors.cpu, features=vectors.options, opt=3)
+
+
+def optimise(assembly: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """Parse IR and optimise it for a processor."""
+    module = llvm.parse_assembly(assembly)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
 
 
 class Kernel:
     """A compiled kernel; calling it releases the GIL."""
 
-    def __init__(self, assembly: str, name: str, n_arguments: int) -> None:
+    def __init__(self, assembly: str, name: str, n_arguments: int, vectors: VectorSet) -> None:
         """Compile IR for the processor at hand.
 
         Args:
             assembly: The module as text.
             name: The function in it.
             n_arguments: How many 64-bit arguments it takes.
+            vectors: What it is written for.
         """
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features().flatten()
-        if find_vectors() == "avx512":
-            features += ",-prefer-256-bit"
-        target = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=features, opt=3
-        )
-        module = llvm.parse_assembly(assembly)
-        module.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = False
-        builder = llvm.create_pass_builder(target, options)
-        builder.getModulePassManager().run(module, builder)
-        self._engine = llvm.create_mcjit_compiler(module, target)
+        machine = make_machine(vectors)
+        self._engine = llvm.create_mcjit_compiler(optimise(assembly, machine), machine)
         self._engine.finalize_object()
         prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * n_arguments)
         self._call = prototype(self._engine.get_function_address(name))
@@ -61,7 +62,7 @@ def compile_kernel(
     arguments: Sequence[str],
     write: Callable[[Code], None],
     *,
-    vectors: Vectors | None = None,
+    vectors: VectorSet | None = None,
 ) -> Kernel:
     """Write a kernel with `write` and compile it.
 
@@ -69,8 +70,9 @@ def compile_kernel(
         name: Name of the function.
         arguments: Its 64-bit arguments; addresses end in `_ptr`.
         write: Leaves the body in the `Code` it is given.
-        vectors: Write for these vector instructions; by default for those of this processor.
+        vectors: Instructions to write it for; by default `find_vectors`.
     """
-    code = Code(name, arguments, vectors=vectors or find_vectors())
+    vectors = vectors or find_vectors()
+    code = Code(name, arguments, vectors=vectors)
     write(code)
-    return Kernel(code.close(), name, len(arguments))
+    return Kernel(code.close(), name, len(arguments), vectors)

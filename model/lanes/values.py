@@ -4,15 +4,11 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 from llvmlite import ir
 
 LANES = 16
 HALF = LANES // 2
-
-Vectors = Literal["avx512", "avx2", "other"]
-"""What vector instructions a processor has, as far as kernels are written differently for it."""
 
 I1, I32, I64, F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
 INTS, FLOATS = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)

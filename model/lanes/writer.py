@@ -24,10 +24,10 @@ from model.lanes.values import (
     Lane,
     Memory,
     Variable,
-    Vectors,
     Writer,
     is_float,
 )
+from model.lanes.vectors import VectorSet
 
 MOST_CONSTANTS = 64
 """Room for different numbers that parts of 8 lanes name."""
@@ -36,13 +36,13 @@ MOST_CONSTANTS = 64
 class LaneWriter(Writer):
     """The function under construction."""
 
-    def __init__(self, name: str, arguments: Sequence[str], *, vectors: Vectors) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], *, vectors: VectorSet) -> None:
         """Open a function of 64-bit arguments; those whose name ends in `_ptr` are addresses.
 
         Args:
             name: Name of the function.
             arguments: Names of the arguments.
-            vectors: What the processor has.
+            vectors: Instructions to write it for.
         """
         self.module = ir.Module(name=name)
         self.module.triple = llvm.get_process_triple()
@@ -79,7 +79,7 @@ class LaneWriter(Writer):
 
         Yields the number of the part's first lane, which addresses of 16 lanes are to be moved by.
         """
-        if self.vectors == "avx512":
+        if self.vectors.part == LANES:
             yield 0
             return
         with self.loop(0, LANES // HALF) as part:

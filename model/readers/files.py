@@ -1,24 +1,22 @@
 """Opens a published file as plain data: .pt, .npz or .safetensors, none of it run."""
 
 import io
-import json
 import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
-from model.checkpoint import read_pickled
+from model.archive import read_archive
 from model.errors import InputError
+from model.pickled import read_pickled
+from model.reading import MIB, read_json, read_regular
+from model.tensor_file import parse_tensors
 
 SUFFIXES = (".pt", ".npz", ".safetensors")
-LIMIT = 64 * 2**20
-"""The largest file that is opened: a thousand times what an adder needs."""
+LIMIT = 8 * MIB
+"""The largest file that is opened, and the most that it may unpack to."""
 
 
 def open_file(path: Path) -> Any:
@@ -30,34 +28,19 @@ def open_file(path: Path) -> Any:
     """
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} ends in none of {', '.join(SUFFIXES)}: it is not read")
-    if not path.is_file():
-        raise InputError(f"{path} is no regular file")
-    if path.stat().st_size > LIMIT:
-        raise InputError(f"{path} has over {LIMIT // 2**20} MiB: it is no adder of a few hundred")
-    if path.suffix == ".pt":
-        return read_pickled(path)
+    data = read_regular(path, LIMIT)
+    if path.suffix == ".safetensors":
+        return parse_tensors(data, path)
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(path.read_bytes())
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > LIMIT:
-                raise InputError(f"{path} unpacks to over {LIMIT // 2**20} MiB: it is no adder")
-            entries = {name: archive.read(name) for name in archive.namelist()}
-        return {name.removesuffix(".npy"): _array(data) for name, data in entries.items()}
-    except InputError:
-        raise
-    except (
-        SafetensorError,
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-    ) as error:
-        raise InputError(f"{path} is damaged or holds no plain arrays: copy it again") from error
+        if path.suffix == ".pt":
+            return read_pickled(data, LIMIT)
+        entries = read_archive(data, LIMIT)
+        return {name.removesuffix(".npy"): _array(entry) for name, entry in entries.items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except ValueError as error:
+        kind = "PyTorch file" if path.suffix == ".pt" else "file of plain arrays"
+        raise InputError(f"{path} is truncated or no {kind}: copy it again") from error
 
 
 def _array(data: bytes) -> torch.Tensor:
@@ -67,18 +50,19 @@ def _array(data: bytes) -> torch.Tensor:
         ValueError: It is anything else.
     """
     file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = {
+    readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, fortran, dtype = read(file)
-    content = data[file.tell() :]
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content):
-        raise ValueError("no plain array")
-    flat = np.frombuffer(content, dtype)
-    array = flat.reshape(shape, order="F" if fortran else "C")
-    return torch.from_numpy(np.array(array, order="C"))
+    }
+    try:
+        shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+        content = data[file.tell() :]
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content):
+            raise ValueError("no plain array")
+        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+        return torch.from_numpy(np.array(array, order="C"))
+    except (KeyError, TypeError) as error:  # another version, or numbers that torch does not know
+        raise ValueError("no plain array") from error
 
 
 def read_config_beside(path: Path) -> dict[str, Any]:
@@ -88,12 +72,10 @@ def read_config_beside(path: Path) -> dict[str, Any]:
         InputError: It is no readable JSON object.
     """
     file = path.parent / "config.json"
-    if not file.is_file() or file.stat().st_size > 2**20:
-        return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not readable JSON: copy it again") from error
+        content = read_json(file)
+    except FileNotFoundError:
+        return {}
     if not isinstance(content, dict):
         raise InputError(f"{file} is no JSON object")
     return content

@@ -6,6 +6,7 @@ from model.config import PRESETS, ModelConfig, Norm
 from model.dense import Dense, compose, dense
 from model.tables import column_logits, tabulate
 from model.task import N_INPUT, N_TARGET, encode, query_position, uniform_pairs
+from tests.reference import assert_same, nudged
 from tests.support import FULL_OR_RANKED, random_adder, some_tokens
 
 CONFIGS = {
@@ -38,18 +39,26 @@ def dense_logits(weights: Dense, tokens: torch.Tensor) -> torch.Tensor:
 def test_dense_weights_give_the_factored_logits(name: str) -> None:
     model = random_adder(CONFIGS[name])
     tokens = some_tokens()
-    assert torch.allclose(dense_logits(dense(model), tokens), model(tokens), atol=1e-10)
+    assert_same(dense_logits(dense(model), tokens), model(tokens), nudged(model)(tokens))
+
+
+def test_a_change_in_the_tenth_digit_is_no_rounding() -> None:
+    model, tokens = random_adder(PRESETS["311p"]), some_tokens()
+    params = {name: value.detach().clone() for name, value in model.params.items()}
+    params["W_in_A"] *= 1 + 1e-10
+    with pytest.raises(AssertionError, match="against"):
+        assert_same(Adder(model.config, params)(tokens), model(tokens), nudged(model)(tokens))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_tables_give_the_factored_logits(name: str) -> None:
     model = random_adder(CONFIGS[name])
     tokens = some_tokens()
-    logits = model(tokens)
+    logits, near = model(tokens), nudged(model)(tokens)
     tables = tabulate(dense(model))
     for column in range(N_TARGET):
-        expected = logits[:, query_position(column)]
-        assert torch.allclose(column_logits(tables, tokens, column), expected, atol=1e-10)
+        at = query_position(column)
+        assert_same(column_logits(tables, tokens, column), logits[:, at], near[:, at])
 
 
 def test_effective_weights_do_not_see_the_gauge() -> None:
@@ -64,6 +73,7 @@ def test_effective_weights_do_not_see_the_gauge() -> None:
     moved["W_in_B"] = torch.linalg.solve(G, params["W_in_B"])
     before, after = dense(model), dense(Adder(model.config, moved))
     for name, value in before.tensors().items():
+        # Solving for B loses the condition of G, some 10, times 1e-16.
         assert torch.allclose(value, getattr(after, name), atol=1e-9), name
     assert not torch.allclose(params["W_in_A"], moved["W_in_A"])
 

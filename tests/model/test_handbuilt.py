@@ -100,7 +100,8 @@ def test_carry_is_where_the_description_says(carry: Carry, dispensable: bool) ->
     previous = torch.cat([torch.zeros_like(carry_in[:, :1]), carry_in[:, :-1]], dim=1)
     for site, location in carry_locations(**options).items():
         value = torch.einsum("bcw,cw->bc", found[site], location.read) + location.offset
-        assert torch.allclose(value[:, :11], carry_in - location.spread * previous, atol=3e-3), site
+        # By design and in float64: the tail of GELU, beyond the bend, up to 5e-4 for "soft".
+        assert torch.allclose(value[:, :11], carry_in - location.spread * previous, atol=1e-3), site
         effect = torch.einsum("cw,cw->c", location.read, location.write)
         assert torch.allclose(effect, torch.ones(N_TARGET).double())
 

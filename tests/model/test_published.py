@@ -11,6 +11,7 @@ from model.config import PRESETS
 from model.decode import decode
 from model.errors import InputError
 from model.published import from_published
+from tests.reference import assert_same, nudged
 from tests.support import FULL_OR_RANKED, some_tokens
 
 # For each tie mode, what the published code calls the (A, B) factor of Q, K and V.
@@ -137,7 +138,7 @@ def test_every_tie_mode_gives_the_published_logits(
     config, params = from_published(content)
     model = Adder(config, {name: value.double() for name, value in params.items()})
     tokens = some_tokens()
-    assert torch.allclose(model(tokens), published_logits(content, tokens), atol=1e-9)
+    assert_same(published_logits(content, tokens), model(tokens), nudged(model)(tokens))
 
 
 def test_later_keys_of_the_published_code_are_understood() -> None:
@@ -201,9 +202,7 @@ def test_an_untied_head_is_refused() -> None:
         from_published(content)
 
 
-@pytest.mark.parametrize(
-    "value", [3, "text", None, torch.zeros(5, dtype=torch.int64), torch.zeros(5).to_sparse()]
-)
+@pytest.mark.parametrize("value", [3, "text", None, [torch.zeros(5)], torch.zeros(5).to_sparse()])
 def test_a_tensor_that_is_none_is_refused_by_name(value: object) -> None:
     content = published()
     content["model_state"]["ln_f.weight"] = value
@@ -227,11 +226,12 @@ def test_the_published_checkpoint_is_what_it_says(published_311p: Path) -> None:
     assert checkpoint.card["published"] == {"step": 9000, "val_exact": 1.0, "params": 311}
     answer = decode(checkpoint.model, torch.tensor([9304630660]), torch.tensor([8594408863]))
     assert int(answer.sums[0]) == 17999039523
-    assert float(answer.margin[0, 8]) == pytest.approx(-0.738, abs=1e-3)
+    # The published number has three digits; float32 loses some 1e-5 of it.
+    assert float(answer.margin[0, 8]) == pytest.approx(-0.738, abs=6e-4)
 
 
 def test_the_published_checkpoint_gives_the_published_logits(published_311p: Path) -> None:
     content = torch.load(published_311p, map_location="cpu", weights_only=True)
     model = load(published_311p).double()
     tokens = some_tokens(20)
-    assert torch.allclose(model(tokens), published_logits(content, tokens), atol=1e-9)
+    assert_same(published_logits(content, tokens), model(tokens), nudged(model)(tokens))

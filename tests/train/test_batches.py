@@ -99,7 +99,7 @@ def test_schedule_is_the_published_one() -> None:
     [("batch", 100), ("lr", 0.0), ("carry_heavy", 1.5), ("phase_2", 10), ("fade_stop", 3)],
 )
 def test_bad_configuration_is_named(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=field):
+    with pytest.raises(InputError, match=field.replace("_", ".")):
         TrainConfig(**{field: value})
 
 

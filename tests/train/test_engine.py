@@ -8,7 +8,17 @@ from model.config import PRESETS, QKV_FACTORS, ModelConfig
 from model.errors import InputError
 from model.factored import init_params
 from model.lanes.code import Code
-from model.lanes.values import F32, Vectors
+from model.lanes.values import F32
+from model.lanes.vectors import (
+    AVX2,
+    AVX512,
+    BASELINE,
+    NAMES,
+    NEON,
+    VARIABLE,
+    VectorSet,
+    supported_sets,
+)
 from tests.reference import assert_follows, assert_is_autograds
 from train.config import TrainConfig
 from train.engine import (
@@ -78,22 +88,35 @@ def test_gradient_is_autograds(model: ModelConfig) -> None:
     assert_is_autograds(reference(model), state, loss, gradient)
 
 
-@pytest.mark.parametrize("vectors", ["other", "avx2", "avx512"])
+@pytest.mark.parametrize("vectors", [BASELINE, AVX2, AVX512, NEON], ids=NAMES)
 @pytest.mark.parametrize(
     "model",
     [PRESETS["262p"], PRESETS["512p"], *ODD.values()],
     ids=["262p", "512p", *ODD],
 )
 def test_gradient_is_autograds_by_the_code_for_any_vectors(
-    model: ModelConfig, vectors: Vectors, monkeypatch
+    model: ModelConfig, vectors: VectorSet, monkeypatch
 ) -> None:
     state = random_state(model, 1)
+    if vectors not in supported_sets():
+        # The same code but for lookups, in the instructions that this processor has.
+        here = supported_sets()[-1]
+        vectors = dataclasses.replace(vectors, cpu=here.cpu, options=here.options)
+        monkeypatch.setattr(Code, "lookup", lambda code, table, at: code.gather(table, at, F32))
     engine = FusedEngine(model, SMALL, 7, cases=CASES)
-    # The one thing in that code which only some processors understand:
-    monkeypatch.setattr(Code, "lookup", lambda code, table, token: code.gather(table, token, F32))
     engine.kernel = StepWriter(model).compile(vectors=vectors)
     loss, gradient = engine.gradient(state)
     assert_is_autograds(reference(model), state, loss, gradient)
+
+
+def test_the_environment_reaches_the_kernel(monkeypatch) -> None:
+    model, state, kernels = PRESETS["262p"], random_state(PRESETS["262p"], 1), []
+    for vectors in supported_sets():
+        monkeypatch.setenv(VARIABLE, vectors.name)
+        engine = FusedEngine(model, SMALL, 7, cases=CASES)
+        kernels.append(engine.kernel)
+        assert_is_autograds(reference(model), state, *engine.gradient(state))
+    assert len(set(kernels)) == len(supported_sets())
 
 
 @pytest.mark.parametrize("slip", ["another step", "a part in 10,000"])
@@ -113,12 +136,12 @@ def test_wrong_gradients_are_told(slip: str) -> None:
 def test_steps_follow_the_reference(name: str) -> None:
     model = PRESETS[name]
     state = fresh_state(model, SMALL, 3)
-    losses = make_engine(model, SMALL, 7, cases=CASES).run(state, 30)
-    assert_follows(reference(model), fresh_state(model, SMALL, 3), 30, state, losses)
-    assert state.step == 30
+    losses = make_engine(model, SMALL, 7, cases=CASES).run(state, 12)
+    assert_follows(reference(model), fresh_state(model, SMALL, 3), 12, state, losses)
+    assert state.step == 12
     state.params[0] += 1e-3
     with pytest.raises(AssertionError, match="against"):
-        assert_follows(reference(model), fresh_state(model, SMALL, 3), 30, state, losses)
+        assert_follows(reference(model), fresh_state(model, SMALL, 3), 12, state, losses)
 
 
 @pytest.mark.parametrize("name", PRESETS)

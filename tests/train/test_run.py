@@ -16,6 +16,7 @@ import torch
 from model.checkpoint import load, read_checkpoint, trajectory_steps
 from model.config import PRESETS
 from model.errors import InputError
+from model.shell import Output, find_problems
 from train.__main__ import main
 from train.config import TrainConfig
 from train.progress import STATE
@@ -24,6 +25,8 @@ from train.spec import RunSpec
 
 CONFIG = TrainConfig(steps=400, batch=32, warmup=20, phase_1=50, phase_2=100)
 SPEC = RunSpec(model=PRESETS["262p"], train=CONFIG, seed=4, every=50)
+
+pytestmark = pytest.mark.usefixtures("few_pairs")
 
 
 class Interrupted(Exception):
@@ -102,6 +105,26 @@ def test_another_run_in_the_folder_is_refused(tmp_path) -> None:
     other = RunSpec(model=SPEC.model, train=SPEC.train, seed=5, every=50)
     with pytest.raises(InputError, match="another run"):
         train_run(other, tmp_path)
+    assert find_problems(tmp_path) == []
+
+
+def test_two_processes_in_one_folder(tmp_path, capsys) -> None:
+    with Output(tmp_path, by="python -m train"):
+        assert main(["--seed", "5", "--steps", "10", "--out", str(tmp_path)]) == 2
+    *_, error = capsys.readouterr().err.splitlines()  # after the bar
+    assert f"is being filled by python -m train, process {os.getpid()}: wait for it" in error
+
+
+def test_a_finished_run_is_left_alone_and_a_damaged_one_made_whole(tmp_path) -> None:
+    first = train_run(SPEC, tmp_path)
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert train_run(SPEC, tmp_path) == first
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in tmp_path.iterdir()} == before
+    (tmp_path / "run.json").write_text("{}")
+    assert train_run(SPEC, tmp_path) == first
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path: data for path, (_, data) in before.items()
+    }
 
 
 def test_a_damaged_state_is_named(tmp_path) -> None:

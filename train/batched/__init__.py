@@ -1,4 +1,8 @@
-"""The batched engine: all seeds of a sweep stacked in one PyTorch program."""
+"""The batched engine: all seeds of a sweep stacked in one PyTorch program.
+
+`engine` is all of it. It is the way for networks that are too wide for the compiled engines, and
+what they are compared with when many seeds run side by side.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,3 @@
 from .rounds import PUBLISHED_ROUNDS as PUBLISHED_ROUNDS
 from .rounds import choose_best as choose_best
-from .rounds import read_rounds as read_rounds
 from .rounds import run_rounds as run_rounds

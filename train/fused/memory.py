@@ -119,8 +119,8 @@ class StepMemory:
         return {**matrices, **{name: math.prod(self.shapes[name]) for name in norms}}
 
     def write_splats(self) -> None:
-        """Spread what every query multiplies by over vectors, where those are of 8 lanes."""
-        if self.code.vectors == "avx512":  # which spreads a number as it multiplies
+        """Spread what every query multiplies by over vectors, where queries run in halves."""
+        if self.code.vectors.part == LANES:  # such processors spread a number as they multiply
             return
         for name, at in self.splat_at.items():
             source = self.weight(name) if name in self.factors else self.param(name)

@@ -22,7 +22,7 @@ from model.lanes import (
     Kernel,
     Lane,
     Memory,
-    Vectors,
+    VectorSet,
     compile_kernel,
 )
 from model.task import N_INPUT, N_PROMPT, N_TARGET
@@ -66,7 +66,7 @@ N_CONSTANTS = 16
 class StepWriter(StepAlgebra):
     """Writes the fused step of one configuration."""
 
-    def compile(self, *, vectors: Vectors | None = None) -> Kernel:
+    def compile(self, *, vectors: VectorSet | None = None) -> Kernel:
         """Compile the kernel for the processor at hand."""
         return compile_kernel("train_steps", ARGUMENTS, self.write, vectors=vectors)
 

@@ -1,21 +1,15 @@
-"""Makes a finished run a shipped checkpoint: measures it at length and writes its model card.
+"""Makes a finished run a shipped checkpoint: measures it at length and writes its model card."""
 
-python -m train.ship runs/262p-ft/best 262p
-"""
-
-import json
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
-
-from model.checkpoint import SHIPPED, TRAJECTORY, read_checkpoint, save
+from model.checkpoint import CARD, TRAJECTORY, Checkpoint, read_checkpoint, save
 from model.decode import decode
 from model.intervals import clopper_pearson
-from model.shell import console, run_command, write_atomic
+from model.reading import read_json, read_regular
+from model.shell import Output, write_atomic
 from model.task import hard_pairs
+from model.tensor_file import TRAJECTORY_LIMIT
 from train.progress import LOG
 from train.run import CASES
 from train.validation import count_test_errors
@@ -100,41 +94,22 @@ def _say_step(step: dict[str, Any]) -> str:
     return f"# from {step.get('checkpoint')}: {step.get('operation', 'as it is')}"
 
 
-def ship(
-    run: Positional[Path],
-    name: Positional[str],
-    *,
-    uniform: int = 10_000_000,
-    stratified: int = 1_000_000,
-    out: Path = SHIPPED,
-) -> None:
-    """Measure a finished run and store it as a named checkpoint with its model card.
-
-    Args:
-        run: Folder of the run (or best/ of a fine-tuning store).
-        name: Name under which load() finds it.
-        uniform: How many uniform pairs to measure on.
-        stratified: How many carry-stratified pairs.
-        out: Folder of the shipped checkpoints.
-    """
+def ship_run(run: Path, folder: Path, uniform: int, stratified: int) -> dict[str, Any]:
+    """Measure a run and store it as a checkpoint with its model card; give what was measured."""
     source = read_checkpoint(run)
-    folder = out / name
-    measured = measure(run, uniform, stratified)
+    with Output(folder, by="python -m train.ship", adds=True) as output:
+        measured = measure(run, uniform, stratified)
+        with output.writing():
+            _write(source, measured, run, folder)
+    return measured
+
+
+def _write(source: Checkpoint, measured: dict[str, Any], run: Path, folder: Path) -> None:
     kept = {k: v for k, v in source.card.items() if k not in ("sha256", "versions", "measured")}
     trained_with = source.card["versions"]
     save(folder, source.model, {**kept, "measured": measured, "trained_with": trained_with})
     for file in (LOG, TRAJECTORY, CASES):
         if (run / file).exists():
-            shutil.copyfile(run / file, folder / file)
-    card = json.loads((folder / "model.json").read_text())
-    write_atomic(folder / "README.md", write_card(name, {**card, "versions": trained_with}))
-    for kind, row in measured.items():
-        console.print(f"{kind}: {row['errors']} wrong of {row['pairs']:,}", highlight=False)
-    console.print(f"in {folder}", highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        ship, argv, prog="python -m train.ship", example="python -m train.ship runs/262p-s4 262p"
-    )
+            write_atomic(folder / file, read_regular(run / file, TRAJECTORY_LIMIT))
+    card = read_json(folder / CARD)
+    write_atomic(folder / "README.md", write_card(folder.name, {**card, "versions": trained_with}))

@@ -1,4 +1,8 @@
-"""Many seeds of one recipe: in processes, on Dask, or side by side in one program."""
+"""Many seeds of one recipe: in processes, on Dask, or side by side in one program.
+
+`seeds` is the sweep and its table. `parallel` runs each seed in a process of its own,
+`side_by_side` all of them in one program, `watch` shows how far they are.
+"""
 
 import lazy_loader
 

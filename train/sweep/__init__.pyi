@@ -1,4 +1,3 @@
-from .seeds import read_seeds as read_seeds
 from .seeds import run_sweep as run_sweep
 from .seeds import tabulate_result as tabulate_result
 from .seeds import watch_sweep as watch_sweep

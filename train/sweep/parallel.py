@@ -1,6 +1,10 @@
 """Runs on several processes, or on the workers of a Dask scheduler, each as it would be alone."""
 
+import functools
+import os
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -10,9 +14,9 @@ import joblib
 import torch
 
 from model.errors import InputError
-from model.shell import write_atomic
+from model.shell import MANIFEST, FolderInUse, Output, write_atomic
 from train.progress import STATE
-from train.run import RUN, train_run
+from train.run import COMMAND, RUN, train_run
 from train.spec import RunSpec
 
 CONNECT_SECONDS = 10
@@ -58,7 +62,8 @@ def run_jobs(
                 return_as="generator_unordered",
                 pre_dispatch="n_jobs",
             )
-            tasks = [joblib.delayed(_train_here)(i, job) for i, job in enumerate(pending)]
+            here = os.getpid()
+            tasks = [joblib.delayed(_train_here)(i, job, here) for i, job in enumerate(pending)]
             for index in pool(tasks):
                 done.add(index)
                 yield pending[index]
@@ -69,16 +74,32 @@ def run_jobs(
     raise InputError(f"workers were killed {ATTEMPTS} times: is the memory full?")
 
 
-def _train_here(index: int, job: Job) -> int:
+def _train_here(index: int, job: Job, sweep: int) -> int:
+    if os.getpid() != sweep:
+        _follow(sweep)
     torch.set_num_threads(1)
     _train_or_restart(job)
     return index
+
+
+@functools.cache
+def _follow(sweep: int) -> None:
+    """End this worker soon after the sweep that it belongs to, however that ended."""
+
+    def watch() -> None:
+        while os.getppid() == sweep:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train_or_restart(job: Job) -> None:
     """Resume a run, or start it over where its saved state is damaged or another run's."""
     try:
         train_run(job.spec, job.folder)
+    except FolderInUse:
+        raise
     except InputError:
         if not (job.folder / STATE).exists():
             raise
@@ -104,8 +125,9 @@ def _run_on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[Job]:
                 pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
                 results = pool(joblib.delayed(_train_away)(i, x.spec) for i, x in enumerate(jobs))
             for index, files in results:
-                for name, data in sorted(files.items(), key=lambda item: item[0] == RUN):
-                    write_atomic(jobs[index].folder / name, data)
+                with Output(jobs[index].folder, by=COMMAND) as output, output.writing() as folder:
+                    for name, data in sorted(files.items(), key=lambda item: item[0] == RUN):
+                        write_atomic(folder / name, data)
                 yield jobs[index]
         except TimeoutError as error:
             raise InputError(f"the scheduler at {scheduler} has no worker: start some") from error
@@ -120,4 +142,5 @@ def _train_away(index: int, spec: RunSpec) -> tuple[int, dict[str, bytes]]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         train_run(spec, Path(folder))
-        return index, {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        files = (path for path in Path(folder).iterdir() if path.name != MANIFEST)
+        return index, {path.name: path.read_bytes() for path in files}

@@ -1,4 +1,4 @@
-"""Many seeds of one recipe: python -m train.sweep --preset 311p --seeds 0-55 --steps 162000.
+"""Many seeds of one recipe.
 
 Each run gives the same result as alone, whatever the number of workers. The store is one folder: a
 folder for each run, sweep.csv with a row for each, and sweep.json with what they share.
@@ -14,40 +14,17 @@ import pandas as pd
 from rich.table import Table
 
 from model.checkpoint import versions
-from model.config import preset as look_up_preset
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, run_command, write_atomic
-from train.__main__ import UNCHANGED, ModelOverrides, read_stop_rule
-from train.config import PUBLISHED, TrainConfig
-from train.engine import check_device
+from model.reading import read_json
+from model.shell import UNFINISHED, Output, console, write_atomic
 from train.run import GROKKED, RUN
 from train.spec import RunSpec
 from train.sweep.parallel import Job, run_jobs
 from train.sweep.side_by_side import train_together
 from train.sweep.watch import SweepView
 
-
-def read_seeds(texts: Sequence[str]) -> list[int]:
-    """Read seeds such as "0-55" and "100", in the order given.
-
-    Raises:
-        InputError: Something that is neither a number nor a range, or a seed given twice.
-    """
-    seeds: list[int] = []
-    for text in texts:
-        low, dash, high = text.partition("-")
-        try:
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
-        except ValueError as error:
-            raise InputError(
-                f"seeds {text!r} is neither a number nor a range such as 0-55"
-            ) from error
-    if not seeds:
-        raise InputError("no seeds: give numbers or ranges, such as --seeds 0-55 100")
-    if len(set(seeds)) < len(seeds):
-        raise InputError("a seed is given twice")
-    return seeds
+COMMAND, KEPT = "python -m train.sweep", ("s*/*", "cases.csv")
 
 
 def read_result(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
@@ -57,10 +34,10 @@ def read_result(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
         InputError: The folder holds another run.
     """
     path = folder / RUN
-    if not path.exists():
+    if not path.exists() or (folder / UNFINISHED).exists():
         return None
     try:
-        result = json.loads(path.read_text())
+        result = read_json(path)
         found = RunSpec.from_dict(result["spec"])
         tabulate_result(result)
     except (ValueError, KeyError, TypeError, OSError, AttributeError):
@@ -121,8 +98,21 @@ def run_sweep(
         One row a run, in the order of `specs`.
 
     Raises:
-        InputError: The store cannot be written, the scheduler not reached, or there is no GPU.
+        InputError: The store cannot be written or is being filled by another process, the
+            scheduler not reached, or there is no GPU.
     """
+    with Output(folder, by=COMMAND, keeps=KEPT) as output, output.writing():
+        return _run_sweep(specs, folder, workers, scheduler, report, advance)
+
+
+def _run_sweep(
+    specs: Sequence[RunSpec],
+    folder: Path,
+    workers: int,
+    scheduler: str | None,
+    report: Callable[[pd.DataFrame], None] | None,
+    advance: Callable[[float], None] | None,
+) -> pd.DataFrame:
     jobs = [Job(spec, folder / f"s{spec.seed}") for spec in specs]
     rows: dict[int, dict[str, Any]] = {}
     pending: list[Job] = []
@@ -216,48 +206,6 @@ def describe_rate(values: Iterable[float]) -> str:
     )
 
 
-def sweep(
-    *,
-    preset: str = "311p",
-    seeds: tuple[str, ...] = ("0-7",),
-    model: ModelOverrides = UNCHANGED,
-    config: TrainConfig = PUBLISHED,
-    every: int = 1_000,
-    stop: tuple[str, ...] = (),
-    workers: int = 2,
-    scheduler: str | None = None,
-    device: str = "cpu",
-    out: Path | None = None,
-) -> None:
-    """Train many seeds of one recipe; the same command again resumes an interrupted sweep.
-
-    Args:
-        preset: Which network.
-        seeds: Numbers and ranges.
-        model: Changes to the preset.
-        config: Changes to the published recipe.
-        every: Steps between two rows of each log.
-        stop: End a run where its loss is too high, as STEP:LOSS (off by default).
-        workers: Processes on this machine.
-        scheduler: Dask scheduler, tcp://HOST:PORT, whose workers train instead.
-        device: cpu, or cuda to train all seeds at once in one program on a GPU.
-        out: The store; by default runs/sweep-PRESET.
-    """
-    check_device(device)
-    if device == "cuda" and scheduler is not None:
-        raise InputError("--scheduler trains on the CPUs of its workers: leave out --device cuda")
-    shape = model.apply(look_up_preset(preset))
-    rule = read_stop_rule(stop)
-    specs = [
-        RunSpec(model=shape, train=config, seed=seed, every=every, device=device, stop_rule=rule)
-        for seed in read_seeds(seeds)
-    ]
-    folder = out or Path("runs") / f"sweep-{preset}"
-    table = watch_sweep(specs, folder, workers=workers, scheduler=scheduler)
-    console.print(describe_rate(table["best_exact"]), highlight=False)
-    console.print(f"in {folder / 'sweep.csv'}", highlight=False)
-
-
 def watch_sweep(
     specs: Sequence[RunSpec], folder: Path, *, workers: int, scheduler: str | None = None
 ) -> pd.DataFrame:
@@ -273,13 +221,3 @@ def watch_sweep(
         )
     console.print(show_table(table, folder.name))
     return table
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    return run_command(
-        sweep,
-        argv,
-        prog="python -m train.sweep",
-        example="python -m train.sweep --preset 311p --seeds 0-55 --steps 162000",
-    )

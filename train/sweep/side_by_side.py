@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from model.config import ModelConfig
 from model.errors import InputError
+from model.shell import Output
 from model.threads import limit_threads
 from train.batched import BatchedEngine
 from train.blocks import BlockEngine, fits_block, gpu_blocks_available
@@ -30,6 +32,7 @@ from train.progress import (
     save_progress,
 )
 from train.run import (
+    COMMAND,
     SAVE_SECONDS,
     close_stretch,
     export,
@@ -45,10 +48,11 @@ SAVE_SHARE = 0.05
 
 @dataclass(eq=False)
 class _Run:
-    """One run of the batch, with its losses since the last row of its log."""
+    """One run of the batch: its folder, locked, and its losses since the last row of its log."""
 
     job: Job
     progress: Progress
+    room: ExitStack
     losses: list[np.ndarray] = field(default_factory=list)
 
     def find_stop(self, boundaries: Boundaries) -> int | None:
@@ -63,6 +67,7 @@ class _Run:
     def export(self, engine: str) -> None:
         """Write what an ended run leaves."""
         export(self.progress, self.job.spec, self.job.folder, engine)
+        self.room.close()
 
 
 def make_batched_engine(
@@ -97,11 +102,11 @@ def train_together(
         return
     spec = jobs[0].spec
     _check_recipe([job.spec for job in jobs])
-    runs = [_Run(job, _resume_or_begin(job)) for job in jobs]
-    boundaries = place_boundaries(spec)
-    engine = make_batched_engine(spec.model, spec.train, device)
-    save = _Saver()
-    with limit_threads(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ExitStack() as rooms, limit_threads(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = [_enter(job, rooms) for job in jobs]
+        boundaries = place_boundaries(spec)
+        engine = make_batched_engine(spec.model, spec.train, device)
+        save = _Saver()
         while runs:
             ended = [run for run in runs if run.find_stop(boundaries) is None]
             list(pool.map(lambda run: run.export(engine.name), ended))
@@ -114,6 +119,15 @@ def train_together(
             if runs:
                 _take_stretch(engine, runs, boundaries, pool)
                 save.save_if_due(runs)
+
+
+def _enter(job: Job, rooms: ExitStack) -> _Run:
+    """Lock a run's folder and take up what it holds; `rooms` closes it where the batch fails."""
+    room = rooms.enter_context(ExitStack())
+    output = room.enter_context(Output(job.folder, by=COMMAND))
+    run = _Run(job, _resume_or_begin(job), room)
+    room.enter_context(output.writing())
+    return run
 
 
 def _take_stretch(

@@ -6,13 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
+from analyses.algorithm.__main__ import main
 from analyses.algorithm.failure_prediction import failure_directions, predict_failures
 from analyses.algorithm.figure import plot
 from analyses.algorithm.hypotheses import HYPOTHESES, RIVALS
 from analyses.algorithm.local_answers import N_CONTEXTS, Contexts, enumerate_contexts, sample_true
 from analyses.algorithm.program import compile_program
 from analyses.algorithm.scrubbing import choose_donors
-from analyses.algorithm.study import Config, Result, main, run
+from analyses.algorithm.study import Config, Result, run, tables_in
+from analyses.algorithm.summary import summarise, summarise_controls
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -43,6 +45,12 @@ def test_known_algorithms_win(carry: Carry, winner: str, is_rival: bool) -> None
     assert result.verdict["winner"] == winner
     assert result.verdict["is_rival"] is is_rival
     assert result.verdict["agreement"] > 0.9
+    said = summarise(tables_in(result), result.verdict, "hand")
+    rows = {row.question: row.verdict for row in said.rows}
+    assert rows["best account"] == (winner if is_rival else f"none ({winner})")
+    assert rows["program, uniform pairs"] == "same answers"
+    assert rows["ranks failing columns"] != ("none fail" if carry == "ignored" else "yes")
+    assert ("No rival beats" in said.sentences[0]) != is_rival
     if is_rival:
         assert result.verdict["lead_low"] > 0
         assert flips(result, winner, "resid_mid", "any prefix") < 0.1
@@ -52,6 +60,13 @@ def test_known_algorithms_win(carry: Carry, winner: str, is_rival: bool) -> None
     assert [add(int(x), int(y)) for x, y in zip(a, b, strict=True)] == decode(
         network, a, b
     ).sums.tolist()
+
+
+def test_the_screen_of_controls_names_each_and_its_ceiling() -> None:
+    verdict = {"winner": "no carry", "is_rival": False, "agreement": 0.5, "ceiling": 0.9}
+    said = summarise_controls({"a name" * 20: verdict})
+    assert said.rows[0].verdict == "none (no carry)"
+    assert said.rows[0].control == "90.0 % any table"
 
 
 def test_a_trained_network_is_told_from_an_untrained_one() -> None:
@@ -137,7 +152,11 @@ def test_the_command_writes_tables_figure_and_program(tmp_path, capsys) -> None:
     small = [f"--{x}={y}" for x, y in dataclasses.asdict(SMALL).items() if x != "seed"]
     folder = str(save(tmp_path / "m", load("262p-base"), {}))
     assert main([folder, *small, "--out", str(tmp_path / "out")]) == 0
-    assert "winner: place value" in capsys.readouterr().out
+    screen = capsys.readouterr().out
+    printed = " ".join(screen.split())
+    assert "The account place value gives" in printed
+    assert f"files: {tmp_path / 'out' / 'm'}" in screen
+    assert screen.count("\n") <= 36
     out = tmp_path / "out" / "m"
     names = ("agreement", "shifts", "scrubbing", "failures", "directions", "comparison")
     frames = {name: pd.read_csv(out / f"{name}.csv") for name in names}
@@ -146,6 +165,7 @@ def test_the_command_writes_tables_figure_and_program(tmp_path, capsys) -> None:
     redrawn = plot(*(frames[x] for x in ("agreement", "shifts", "scrubbing", "failures")))
     assert len(redrawn.axes) == 4
     assert (out / "algorithm.pdf").exists()
+    assert "agreement by kind of s_(i-1)" in (out / "details.txt").read_text()
     assert compile_program((out / "program.py").read_text())(9_999_999_999, 1) == 10**10
 
 

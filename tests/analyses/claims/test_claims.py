@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from analyses.claims.check import COLUMNS, MEASURES, check, main, to_markdown
+from analyses.claims.__main__ import main
+from analyses.claims.check import COLUMNS, MEASURES, check, to_markdown
 from analyses.claims.data import CLAIMS, Claim
 from analyses.claims.world import World, describe_recipe, read_sweeps, read_world
 from model.checkpoint import save
@@ -195,7 +196,8 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     save(tmp_path / "ours", random_adder(PRESETS["456p"]), {})
     out = tmp_path / "out"
     assert main([str(tmp_path / "ours"), "--pairs", "100", "--out", str(out)]) == 0
-    assert {p.name for p in out.iterdir()} == {"claims.csv", "claims.json", "claims.md"}
+    names = {"claims.csv", "claims.json", "claims.md", "manifest.json"}
+    assert {p.name for p in out.iterdir()} == names
     assert "of ours, ours: 10,000 errors in 10,000" in (out / "claims.md").read_text()
     assert json.loads((out / "claims.json").read_text())["checkpoints"] == ["ours"]
     assert "does not" in capsys.readouterr().out

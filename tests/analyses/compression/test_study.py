@@ -2,16 +2,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.compression.study import (
-    TABLE_7,
-    Config,
-    Result,
-    cut_to,
-    is_smaller,
-    main,
-    plot,
-    read_target,
-)
+from analyses.compression.__main__ import main
+from analyses.compression.config import Config, read_target
+from analyses.compression.study import TABLE_7, Result, cut_to, is_smaller, plot
 from model.checkpoint import save
 from model.config import PRESETS
 from model.errors import InputError
@@ -48,14 +41,14 @@ def test_the_study_runs_small_and_reuses_its_runs(tmp_path, capsys, monkeypatch)
     monkeypatch.chdir(tmp_path)
     folder = str(save(tmp_path / "m", random_adder(PRESETS["311p"]), {}))
     argv = [folder, "--targets", "attn_out_rank=1", "--steps", "32", "--seeds", "0"]
-    argv += ["--n", "200", "--workers", "1", "--out", str(tmp_path / "out")]
+    argv += ["--pairs", "200", "--workers", "1", "--out", str(tmp_path / "out")]
     assert main(argv) == 0
     assert "0/14" in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "out" / "m" / "compression.csv")
+    table = pd.read_csv(tmp_path / "out" / "compression.csv")
     assert list(table["start"]) == ["cut", "random"]
     assert set(table["n_params"]) == {295}
     assert (table["before_low"] <= table["before"]).all()
-    assert (tmp_path / "out" / "m" / "compression.png").exists()
+    assert (tmp_path / "out" / "compression.png").exists()
     assert torch.get_num_threads() >= 1
     assert main([*argv[:2], "pos_rank=9", *argv[3:]]) == 2
     assert "no target is smaller" in capsys.readouterr().err

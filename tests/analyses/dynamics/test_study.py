@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from matplotlib.figure import Figure
 
 from analyses.dynamics import measures as dynamics_measures
 from analyses.dynamics import store as dynamics_store
 from analyses.dynamics import study as dynamics
+from analyses.dynamics.__main__ import main
 from analyses.dynamics.measures import Config, carry_blind, data_floors, measure
 from analyses.dynamics.runs import choose_steps, read_runs
 from analyses.dynamics.store import Measurements
-from analyses.dynamics.study import conclude, main
+from analyses.dynamics.study import conclude
 from interp.gauge.changes import random_gauge
 from interp.output import save_figure
 from model.adder import Adder
@@ -148,10 +150,24 @@ def test_the_command_compares_classes_resumes_and_redraws(
         write_run(tmp_path / "bad", 0.10, handbuilt=False, phase_1=0, phase_2=0),
     ]
     out = tmp_path / "out"
+    original_plot = dynamics.plot
+
+    def draw_two(result: dynamics.Result) -> dict[str, Figure]:
+        """Draw two of four figures; the next test draws all."""
+        return dict(itertools.islice(original_plot(result).items(), 2, None))
+
+    monkeypatch.setattr(dynamics, "plot", draw_two)
     assert main([*runs, *OPTIONS, "--out", str(out)]) == 0
-    text = capsys.readouterr().out
-    assert "grokked, length curriculum" in text
-    assert "failed, no length curriculum" in text
+    screen = capsys.readouterr().out
+    text = " ".join(screen.split())
+    assert "2 runs, grokked, length curriculum (control: failed, no length curriculum)" in text
+    assert "Of 2 runs 1 passed 90 % of exact match." in text
+    assert "step 1,000 to 3,000" in text
+    assert "never if failed" in text
+    assert screen.count("\n") <= 36
+    details = (out / "details.txt").read_text()
+    assert "grokked, length curriculum" in details
+    assert "failed, no length curriculum" in details
     onsets = pd.read_csv(out / "onsets.csv").set_index(["run", "measure", "rule"])
     for name in ("exact", "probe", "attention_local", "digit_accuracy"):
         assert onsets.loc[("good", name, "half"), "onset"] == 3_000
@@ -160,7 +176,7 @@ def test_the_command_compares_classes_resumes_and_redraws(
         assert pd.isna(onsets.loc[("bad", name, "half"), "onset"])
         assert pd.isna(onsets.loc[("bad", name, "level"), "onset"])
 
-    files = ("dynamics.svg", "columns.svg", "spectra.svg", "onsets.svg", "onsets.csv", "order.csv")
+    files = ("spectra.svg", "onsets.svg", "onsets.csv", "order.csv")
     before = {name: (out / name).read_bytes() for name in files}
     for name in files:
         (out / name).unlink()
@@ -187,12 +203,25 @@ def test_the_command_compares_classes_resumes_and_redraws(
 
 
 @pytest.mark.usefixtures("little_work")
+def test_the_screen_of_one_failed_run_claims_no_transition(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamics, "plot", lambda result: {})
+    bad = write_run(tmp_path / "bad", 0.10, handbuilt=False, phase_1=0, phase_2=0)
+    assert main([bad, *OPTIONS, "--out", str(tmp_path / "out")]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 run, failed, no length curriculum: what moves first?" in text
+    assert "The run never passed 90 % of exact match." in text
+    assert "None of these measures has an onset." in text
+
+
+@pytest.mark.usefixtures("little_work")
 def test_certified_counts_keep_their_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def judged(task: dynamics_store.Task, config: Config) -> pd.DataFrame:
         if task.kind != "certify":
             return original(task, config)
         counts = (str(3 * 10**19 + 1), str(10**20)) if task.step else ("0", str(10**19))
-        row = [task.step, config.certify, *counts, 0.5]
+        row = [task.step, config.certify, *counts]
         return pd.DataFrame([row], columns=dynamics_store.CERTIFIED)
 
     original = dynamics_store.do_task
@@ -200,6 +229,8 @@ def test_certified_counts_keep_their_gap(tmp_path: Path, monkeypatch: pytest.Mon
     name = write_run(tmp_path / "good", 0.95, handbuilt=True)
     options = [*OPTIONS[:-1], "--certified-snapshots", "2", "--snapshots", "3"]
     assert main([name, *options, "--out", str(tmp_path / "out")]) == 0
+    figures = {path.stem for path in (tmp_path / "out").glob("*.svg")}
+    assert figures == {"dynamics", "columns", "spectra", "onsets"}
     found = Measurements.read(tmp_path / "out")
     assert found.certified["lower"].tolist() == ["0", "30000000000000000001"]
     rows = found.table[found.table["measure"] == "certified"]
@@ -217,9 +248,9 @@ def test_certified_counts_keep_their_gap(tmp_path: Path, monkeypatch: pytest.Mon
         (["no-such-run"], "no checkpoint 'no-such-run'"),
         (["262p", "262p"], "given twice"),
         (["262p@100"], "one snapshot: give the run, 262p"),
-        (["262p", "--snapshots", "2"], "--snapshots is 2: it must be 3 or more"),
+        (["262p", "--snapshots", "2"], "--snapshots is 2: it must be 3 to"),
         (["262p", "--inputs", "10"], "--inputs is 10"),
-        (["262p", "--certify", "5"], "--certify: budget is 5"),
+        (["262p", "--certify", "5"], "--certify is 5"),
         (["262p", "--workers", "0"], "--workers is 0"),
         (["--redraw", "nowhere"], "runs.json is missing"),
         (["262p", "--redraw", "nowhere"], "--redraw takes no runs"),

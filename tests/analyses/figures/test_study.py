@@ -8,15 +8,17 @@ import pytest
 
 from analyses.curves.study import COLUMNS, keep
 from analyses.figures import study as figures
-from analyses.figures.study import main
+from analyses.figures.__main__ import main
 from analyses.gallery import figure_list
 from analyses.gallery.curves import first_step
 from analyses.gallery.figure import (
     GalleryFigure,
     Source,
     describe_origin,
+    load_tables,
     make_figure,
     place,
+    save_tables,
 )
 from analyses.gallery.figure_list import FIGURES, choose_figures
 from analyses.gallery.journey import describe_change, read_printed
@@ -132,8 +134,11 @@ def results(tmp_path):
 
 
 def read_caption(figure: GalleryFigure, results, out) -> str:
-    caption, _ = make_figure(figure, source_of(results), out, formats=("png",))
-    return caption
+    """Word a figure from what its CSV files give back; all are drawn by the test of the command."""
+    save_tables(figure.name, figure.compute(source_of(results)), {}, out)
+    tables = load_tables(figure.name, {}, out)
+    assert tables is not None
+    return figure.caption(tables)
 
 
 def source_of(results) -> Source:
@@ -155,18 +160,22 @@ def test_names_are_unique_and_titles_are_there() -> None:
 def test_every_write_up_figure_is_drawn_with_data_and_caption(results, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     names = [figure.name for figure in WRITE_UPS]
-    command = [*names, "--results", str(results), "--out", str(out)]
-    assert main(command) == 0
+    folders = ["--results", str(results), "--out", str(out)]
+    assert main([*names, *folders, "--format", "svg"]) == 0
     assert "computed" in capsys.readouterr().out
+    assert main([names[-1], *folders]) == 0
+    assert "redrawn" in capsys.readouterr().out
     index = json.loads((out / "index.json").read_text())["figures"]
     assert [figure["name"] for figure in index] == names
     for figure in index:
         assert figure["caption"] == (out / f"{figure['name']}.txt").read_text().strip()
         assert figure["data"]
         assert all((out / path).exists() for path in figure["data"])
-        assert [path.rsplit(".")[-1] for path in figure["files"]] == ["png", "svg", "pdf"]
+        kinds = ["png", "svg", "pdf"] if figure["name"] == names[-1] else ["svg"]
+        assert [path.rsplit(".")[-1] for path in figure["files"]] == kinds
         assert all((out / path).stat().st_size > 5_000 for path in figure["files"])
-        assert f"![{figure['title']}]({figure['name']}.png)" in (out / "index.md").read_text()
+        image = f"{figure['name']}.{kinds[0]}"
+        assert f"![{figure['title']}]({image})" in (out / "index.md").read_text()
     svg = (out / "seed_sweep.svg").read_text()
     assert "<text" in svg, "text became outlines"
 
@@ -178,7 +187,10 @@ def test_redrawing_computes_nothing_unless_something_changed(results, tmp_path) 
         calls.append(source)
         return named("errors_by_round").compute(source)
 
-    figure = dataclasses.replace(named("errors_by_round"), compute=compute)
+    def plot(tables):
+        return plt.subplots()[0]
+
+    figure = dataclasses.replace(named("errors_by_round"), compute=compute, plot=plot)
     out, source = tmp_path / "out", source_of(results)
     first, reused = make_figure(figure, source, out, formats=("png",))
     assert (len(calls), reused) == (1, False)
@@ -355,7 +367,7 @@ def test_damaged_data_is_said_and_mended_by_recomputing(results, tmp_path, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("no_such_figure", "no figure 'no_such_figure': choose from"),
+        ("no_such_figure", "no_such_figure"),
         ("recipes --checkpoint nowhere", "nowhere"),
         ("recipes --format gif", "gif"),
         ("recipes --format", "no format"),
@@ -365,7 +377,7 @@ def test_damaged_data_is_said_and_mended_by_recomputing(results, tmp_path, capsy
 )
 def test_bad_commands_are_one_clear_line(tmp_path, capsys, words: str, message: str) -> None:
     assert main([word.format(tmp_path) for word in words.split()]) == 2
-    error = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("1 of 1:")]
+    error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     assert message in error[0]
 
@@ -378,8 +390,8 @@ def test_damaged_results_are_one_clear_line(results, tmp_path, capsys, name, kin
     words = [figure.get(name, "training_curve"), "--results", str(results), "--out", str(tmp_path)]
     assert main(words) == 2
     error = capsys.readouterr().err.splitlines()
-    assert len(error) == 2
-    assert "run python -m" in error[1] or "again" in error[1]
+    assert len(error) == 1
+    assert "run python -m" in error[0] or "again" in error[0]
     assert not (tmp_path / f"{words[0]}.json").exists()
 
 

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import functools
 import importlib
 import pickle
@@ -7,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analyses.report import accuracy as report_accuracy
 from analyses.report import failure as report_failure
 from analyses.report import history as report_history
-from analyses.report.chapters import CHAPTERS, Chapter, in_worker, make_section
-from analyses.report.page import main
+from analyses.report.__main__ import main
+from analyses.report.chapters import CHAPTERS, Chapter, group_sections, in_worker, make_section
 from analyses.report.section import (
     Heading,
     Listing,
@@ -25,11 +27,20 @@ from analyses.report.section import (
 )
 from analyses.report.source import Source, options_of
 from interp.certify.count import TOTAL
+from interp.failure_diff import instrument as failure_instrument
+from interp.failure_diff.error_search import SearchConfig, SearchResult, search
 from interp.rank_ablation.instrument import Config as AblationConfig
+from model.adder import Adder
 from model.checkpoint import SHIPPED, save
 from model.config import ModelConfig
 from model.errors import InputError
+from model.evaluation import Evaluation, evaluate
+from model.handbuilt import handbuilt_adder
+from model.task import hard_pairs
 from tests.support import random_adder
+
+LARGEST = 3_000_000
+"""Bytes of a page."""
 
 FRAME = pd.DataFrame(
     {
@@ -184,7 +195,7 @@ def test_the_page_holds_the_sections_that_were_asked_for(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["262p", "--sections", "poetry"], "no section 'poetry': known are model, accuracy"),
+        (["262p", "--sections", "poetry"], "poetry"),
         (["262p", "--workers", "0"], "--workers is 0"),
         (["262p", "--seed", "-1"], "--seed is -1"),
         (["no-such-model"], "no checkpoint 'no-such-model'"),
@@ -211,7 +222,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_first(
 ) -> None:
     (tmp_path / "file").write_text("x")
     assert main(["262p", "--out", str(tmp_path / "file")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "is a file, not a folder" in capsys.readouterr().err
     assert built == []
 
 
@@ -221,8 +232,8 @@ def test_chapters_name_builders_that_exist() -> None:
 
 
 def test_options_say_what_differs() -> None:
-    config = AblationConfig(kind=("zero", "mean"), n=500, pairs=True)
-    words = ["--kind", "zero", "mean", "--pairs", "--n", "500", "--seed", "0"]
+    config = AblationConfig(kind=("zero", "mean"), pairs=500, pairwise=True)
+    words = ["--kind", "zero", "mean", "--pairwise", "--pairs", "500", "--seed", "0"]
     assert options_of(config) == words
 
 
@@ -238,11 +249,72 @@ def test_a_whole_report(tmp_path: Path) -> None:
     assert "data:image/png;base64," in page
     assert (out / "sections/model/ranks.json").exists()
     assert (out / "figures/model-spectrum.png").exists()
+    assert len(page.encode()) < LARGEST
+    with Image.open(out / "figures/model-spectrum.png") as image:
+        assert image.mode == "P"
+
+
+def test_long_tables_stay_in_their_files(
+    built: list[str], run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: Chapter, source: Source, folder: Path) -> Section:
+        long = pd.DataFrame({"n": range(10**6, 10**6 + 250)})
+        tables = (Table("Long.", long), Table("Short.", FRAME))
+        return dataclasses.replace(a_section(folder.name), parts=(Text("x"), *tables))
+
+    monkeypatch.setattr(Chapter, "build", build)
+    assert run("--sections", "ranks") == 0
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / "out" / name).read_text()
+        assert "The first 100 of 250 rows" in page
+        assert page.count("sections/ranks/table-") == 1
+        assert "1,000,099" in page
+        assert "1,000,249" not in page
+    assert len(pd.read_csv(tmp_path / "out/sections/ranks/table-01.csv")) == 250
+
+
+def test_each_section_is_made_once_and_the_longest_begins() -> None:
+    groups = group_sections(list(CHAPTERS))
+    assert ("accuracy", "failure") in groups
+    assert sorted(name for group in groups for name in group) == sorted(CHAPTERS)
+    share = [sum(CHAPTERS[name].share for name in group) for group in groups]
+    assert share == sorted(share, reverse=True)
+    assert group_sections(["model", "failure"]) in (
+        [("failure",), ("model",)],
+        [("model",), ("failure",)],
+    )
+
+
+def test_sections_compute_once_what_they_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs are decoded once for both sections, and contexts are searched once for one."""
+    calls: list[str] = []
+
+    def few(source: Source) -> list[Evaluation]:
+        calls.append("decode")
+        return [evaluate(source.model, [hard_pairs()], name="few")] * 4
+
+    def look(network: Adder, config: SearchConfig) -> SearchResult:
+        calls.append("search")
+        return search(network, dataclasses.replace(config, completions=1), range(2))
+
+    monkeypatch.setattr(report_accuracy, "decode_sets", few)
+    monkeypatch.setattr(report_failure, "search", look)
+    monkeypatch.setattr(failure_instrument, "search", look)
+    folder = save(tmp_path / "right", handbuilt_adder(), {})
+    source = Source(reference=str(folder), quick=True)
+    assert report_accuracy.measure(source) == report_accuracy.measure(source)
+    section = report_failure.build_failure(source, tmp_path / "failure")
+    assert "a search over contexts found none either" in str(section.parts[0])
+    assert calls == ["decode", "search"]
+    report_accuracy.measure(Source(reference=str(folder), quick=True))
+    assert calls == ["decode", "search", "decode"]  # another source, another sample
 
 
 def test_a_wrong_sum_is_chosen_where_there_is_one() -> None:
     wrong = Source(reference=str(SHIPPED / "262p-base"), quick=True)
-    choice = report_failure.choose_pair(wrong)
+    choice = report_failure.choose_pair(wrong, SearchConfig())
     measured = report_accuracy.measure(wrong)
     failing = {(f.a, f.b) for result in measured for f in result.failures}
     assert (choice.a, choice.b) in failing

@@ -2,15 +2,19 @@ import base64
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from analyses.report.html import png_width, render_html
+from analyses.report.html import render_html
+from analyses.report.image import SCREEN, compact, inches_wide
 from analyses.report.inline import escape_markdown, inline_html, inline_markdown
 from analyses.report.markdown import render_markdown
 from analyses.report.numbers import format_column, format_number, is_numeric
 from analyses.report.section import Heading, Listing, Picture, Section, Table, Text
+from interp.output import PRINT, save_figure
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -34,8 +38,6 @@ def a_section(name: str = "first") -> Section:
         ),
         commands=("python -m interp.certify 262p",),
         sources=("table.csv",),
-        seconds=1.4,
-        made="2030-01-01 00:00 UTC",
     )
 
 
@@ -182,5 +184,14 @@ def test_markdown_escapes_only_what_it_must() -> None:
     assert inline_markdown("**Dose.** at `resid_mid`") == "**Dose.** at `resid_mid`"
 
 
-def test_the_width_of_a_figure_is_read_from_its_file() -> None:
-    assert png_width(PNG) == 1
+def test_a_figure_is_as_wide_on_the_page_as_it_was_drawn(tmp_path: Path) -> None:
+    widths = []
+    for dpi in (PRINT, SCREEN):
+        figure = plt.figure(figsize=(4, 2))
+        figure.add_axes((0, 0, 1, 1))
+        (path,) = save_figure(figure, tmp_path / "figure", ("png",), dpi)
+        for png in (path.read_bytes(), compact(path.read_bytes())):
+            widths.append(inches_wide(png))
+    assert widths == pytest.approx([widths[0]] * 4, abs=0.02)
+    assert 4 < widths[0] < 5  # labels stand outside of the axes
+    assert inches_wide(PNG) == 1 / SCREEN

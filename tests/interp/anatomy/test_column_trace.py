@@ -3,11 +3,10 @@ import torch
 
 from interp.anatomy.column_trace import QUERY_SITES, SOURCE_SITES, trace_column
 from interp.hooked import to_hooked
-from model.adder import Adder
-from model.config import PRESETS
 from model.dense import dense
-from model.factored import init_params
-from model.task import N_INPUT, N_TARGET, encode, query_position, uniform_pairs
+from model.task import N_INPUT, N_TARGET, query_position
+from tests.reference import assert_same, nudged
+from tests.support import lively_adder, tokens_of
 
 HOOKS = {
     "resid_pre": "blocks.0.hook_resid_pre",
@@ -26,28 +25,15 @@ HOOKS = {
 }
 
 
-def lively(name: str) -> Adder:
-    params = init_params(PRESETS[name], 5, token_std=0.7, position_std=0.7, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(5)
-    for key, value in params.items():
-        if key.startswith("ln"):
-            params[key] = value + 0.3 * torch.randn(value.shape, generator=generator)
-    return Adder(PRESETS[name], params)
-
-
-def tokens_of(n: int) -> torch.Tensor:
-    return encode(*uniform_pairs(n, torch.Generator().manual_seed(0)))
-
-
 @pytest.mark.parametrize("name", ["262p", "311p", "456p", "512p", "777p"])
 def test_every_site_equals_the_hooked_model(name):
-    model, tokens = lively(name), tokens_of(6)
-    hooked, weights = to_hooked(model), dense(model)
+    model, tokens = lively_adder(name), tokens_of(6)
+    hooked, weights, near = to_hooked(model), dense(model), dense(nudged(model))
     logits, cache = hooked.run_with_cache(tokens[:, :N_INPUT])
     for column in range(N_TARGET):
         at = query_position(column)
-        trace = trace_column(weights, tokens, column)
-        assert torch.allclose(trace["logits"], logits[:, at], rtol=0, atol=1e-9)
+        trace, nearly = (trace_column(x, tokens, column) for x in (weights, near))
+        assert_same(logits[:, at], trace["logits"], nearly["logits"])
         for site, hook in HOOKS.items():
             value = cache[hook]
             if site in ("attn_scores", "pattern"):
@@ -58,12 +44,12 @@ def test_every_site_equals_the_hooked_model(name):
                 value = value[:, : at + 1]
             elif site not in ("attn_scores", "pattern"):
                 value = value[:, at]
-            assert torch.allclose(trace[site], value, rtol=0, atol=1e-9), (column, site)
+            assert_same(value, trace[site], nearly[site], (column, site))
 
 
 @pytest.mark.parametrize("site", [*SOURCE_SITES, *QUERY_SITES])
 def test_an_edit_reaches_the_logits_and_the_identity_changes_nothing(site):
-    weights, tokens = dense(lively("512p")), tokens_of(2)
+    weights, tokens = dense(lively_adder("512p")), tokens_of(2)
     plain = trace_column(weights, tokens, 4)
     same = trace_column(weights, tokens, 4, {site: lambda x: x})
     # Not one amount for every coordinate: LayerNorm would take that away again.
@@ -75,7 +61,7 @@ def test_an_edit_reaches_the_logits_and_the_identity_changes_nothing(site):
 
 
 def test_the_path_around_a_layer_is_apart_from_the_path_into_it():
-    weights, tokens = dense(lively("311p")), tokens_of(2)
+    weights, tokens = dense(lively_adder("311p")), tokens_of(2)
     plain = trace_column(weights, tokens, 4)
     moved = trace_column(weights, tokens, 4, {"skip": lambda x: x + 1})
     assert torch.equal(moved["attn_out"], plain["attn_out"])

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ from model.errors import InputError
 from model.factored import init_params
 from model.tables import column_logits, tabulate
 from model.task import encode, uniform_pairs
+from tests.reference import ALLOWED, margin_rounding
 
 SIZES = Sizes(uniform=60, stratified=30, reference=80, probed=10)
 
@@ -143,20 +145,18 @@ def test_canonical_components_and_results_are_the_same_in_100_gauges() -> None:
                 torch.testing.assert_close(part.term, other.term, atol=1e-7 * scale, rtol=1e-6)
         if gauge < 3:
             for matrix, kind in zip(CANONICAL, kinds, strict=True):
-                values = [
-                    measure(
-                        w.cases,
-                        answer(
-                            w.setting,
-                            ablate(w.setting, cut(w, matrix, "svd")[0], kind, "live"),
-                            w.cases,
-                        ),
-                    ).value
+                cuts = [
+                    ablate(w.setting, cut(w, matrix, "svd")[0], kind, "live")
                     for w in (world, moved)
                 ]
-                torch.testing.assert_close(
-                    *map(torch.from_numpy, values), atol=2e-3, rtol=2e-3, equal_nan=True
+                ours, theirs = (
+                    measure(w.cases, answer(w.setting, ablations, w.cases)).value
+                    for w, ablations in zip((world, moved), cuts, strict=True)
                 )
+                # In float32; at most a divergence, which sums over 11 columns what two logits lose.
+                pairs = world.setting.run.pairs
+                rounding = max(margin_rounding(x.tables, *pairs) for x in cuts[0])
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=22 * ALLOWED * rounding)
     assert moved_parameters == 100
 
 

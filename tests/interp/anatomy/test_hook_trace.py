@@ -7,27 +7,18 @@ from interp.anatomy.hook_trace import (
     after,
     at_query,
     network_of,
+    trace_columns,
     trace_hooks,
     upstream,
 )
 from interp.hooked import to_hooked
 from model.adder import Adder
 from model.config import PRESETS
-from model.factored import init_params
 from model.task import N_INPUT, encode, query_position, uniform_pairs
+from tests.reference import assert_same, nudged
+from tests.support import lively_adder
 
 NAMES = ("262p", "303p", "456p", "491p", "512p", "582p", "777p")
-
-
-def lively(name):
-    config = PRESETS[name]
-    params = init_params(config, 3, token_std=0.7, position_std=0.7, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(3)
-    for key, value in params.items():
-        if key.startswith("ln"):
-            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            params[key] = value + 0.3 * noise
-    return Adder(config, params)
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +35,24 @@ def theirs_at(cache, site, column):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_site_is_the_wrappers_hook(name, tokens):
-    model = lively(name)
+    model = lively_adder(name)
     network = network_of(model)
     hooked = to_hooked(model)
     _, cache = hooked.run_with_cache(tokens)
     assert {HOOKS[site] for site in network.sites()} <= set(cache)
     for column in (0, 5, 11):
-        trace = trace_hooks(network, tokens, column)
+        trace, near = (trace_hooks(network_of(x), tokens, column) for x in (model, nudged(model)))
         assert set(trace) == {*network.sites(), "mlp_in"}
         for site in network.sites():
-            ours = at_query(trace, site)
-            assert torch.allclose(ours, theirs_at(cache, site, column), atol=1e-8), site
+            ours, about = (at_query(x, site) for x in (trace, near))
+            assert_same(theirs_at(cache, site, column), ours, about, site)
 
 
 @pytest.mark.parametrize("name", ["262p", "512p"])
 def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
-    model, column = lively(name), 4
+    model, column = lively_adder(name), 4
     network, query = network_of(model), query_position(4)
-    hooked = to_hooked(model)
+    hooked, near = to_hooked(model), network_of(nudged(model))
     clean = trace_hooks(network, tokens, column)
     for site in network.sites():
         if site in SOURCE_HOOKS:
@@ -84,14 +75,25 @@ def test_edits_at_every_site_agree_with_the_wrapper(name, tokens):
             expected = hooked.run_with_hooks(tokens, fwd_hooks=[(HOOKS[site], at_one)])
         # ln1's hooks fire for queries, keys and values alike; here they are one site.
         edits = {site: lambda value: value * 0.7 + 0.1}
-        full = trace_hooks(network, tokens, column, edits=edits)
+        full, about = (trace_hooks(x, tokens, column, edits=edits) for x in (network, near))
         resumed = trace_hooks(network, tokens, column, known=upstream(clean, site), edits=edits)
-        assert torch.allclose(full["logits"], expected[:, query], atol=1e-7), site
-        assert torch.allclose(full["logits"], resumed["logits"], atol=1e-12), site
+        assert_same(expected[:, query], full["logits"], about["logits"], site)
+        assert_same(resumed["logits"], full["logits"], about["logits"], site)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_traced_together_are_those_traced_alone(name, tokens):
+    network = network_of(lively_adder(name))
+    columns = (5, 0, 11)
+    together = list(trace_columns(network, tokens, columns))
+    for column, trace in zip(columns, together, strict=True):
+        alone = trace_hooks(network, tokens, column)
+        assert list(trace) == list(alone)
+        assert all(torch.equal(trace[site], alone[site]) for site in alone)
 
 
 def test_upstream_keeps_the_site_and_nothing_below_it(tokens):
-    trace = trace_hooks(network_of(lively("262p")), tokens, 2)
+    trace = trace_hooks(network_of(lively_adder("262p")), tokens, 2)
     kept = upstream(trace, "resid_mid")
     assert "resid_mid" in kept
     assert not set(kept) & set(after("resid_mid"))

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from interp.carry_probe.__main__ import main
 from interp.carry_probe.config import Config
 from interp.carry_probe.criteria import ACCOUNTS, USED, answered, moved, present, used
-from interp.carry_probe.instrument import main, plot, run
+from interp.carry_probe.instrument import plot, run
 from interp.carry_probe.result import load, save
+from interp.carry_probe.summary import summarise
 from model.adder import Adder
 from model.checkpoint import load as load_model
 from model.checkpoint import save as save_checkpoint
@@ -77,6 +79,40 @@ def test_a_random_network_shows_and_uses_no_carry(name):
     assert "used in no column" in found["summary"].text
 
 
+def screen(result):
+    """The summary's verdicts by question, and its sentences in one string."""
+    said = summarise(result)
+    return {row.question: row.verdict for row in said.rows}, " ".join(said.sentences)
+
+
+def test_the_screen_says_of_the_handbuilt_adder_what_was_built(handbuilt):
+    verdicts, text = screen(handbuilt)
+    assert verdicts == {
+        "columns right": "column 5",
+        "local attention?": "yes",
+        "readable before attention?": "no",
+        "readable later?": "column 5",
+        "carry used?": "column 5",
+        "brought by": "values",
+        "through the MLP alone?": "yes",
+        "acts like": "a carry bit",
+    }
+    assert "It is used in column 5: swapping its direction moves 100 % of digits" in text
+    soft = screen(run(handbuilt_adder(carry="soft"), SMALL))[0]
+    assert soft["acts like"] == "a graded place value"
+
+
+def test_the_screen_of_networks_without_a_carry_says_so():
+    verdicts, text = screen(run(handbuilt_adder(carry="ignored"), SMALL))
+    assert verdicts["readable later?"] == "column 5"
+    assert verdicts["carry used?"] == verdicts["columns right"] == "no column"
+    assert "Not even both together bring it" in text
+    verdicts, text = screen(run(Adder(PRESETS["262p"]), SMALL))
+    assert verdicts["carry used?"] == verdicts["readable later?"] == "no column"
+    assert verdicts["acts like"] == "none of the accounts"
+    assert "answers no column reliably" in text
+
+
 @pytest.fixture(scope="module")
 def failed_seed():
     """A network trained with the published recipe that never learned to add.
@@ -105,6 +141,14 @@ def test_a_failed_seed_shows_and_uses_no_carry_in_the_columns_that_it_fails(fail
         assert not found[topic].holds, found[topic].text
 
 
+def test_the_screen_of_a_failed_seed_claims_nothing_for_the_columns_that_it_fails(failed_seed):
+    verdicts, text = screen(failed_seed)
+    right = list(answered(failed_seed.tables["patterns"]))
+    assert verdicts["columns right"] == ("no column" if not any(right) else "only column 7")
+    assert verdicts["carry used?"] in ("no column", verdicts["columns right"])
+    assert "every column reliably" not in text
+
+
 def test_shuffled_labels_find_no_carry_anywhere(handbuilt):
     probes = handbuilt.tables["probes"]
     floor = probes[["majority", "bayes_query"]].max(axis=1)
@@ -119,7 +163,9 @@ def test_figures_redraw_from_a_saved_result(handbuilt, tmp_path):
     for name, table in handbuilt.tables.items():
         assert list(again.tables[name].columns) == list(table.columns)
         assert len(again.tables[name]) == len(table)
+    before = str(np.random.get_state())  # noqa: NPY002
     assert set(plot(again)) == set(plot(handbuilt))
+    assert str(np.random.get_state()) == before, "drawn by chance"  # noqa: NPY002
 
 
 def test_a_run_is_the_same_again_with_its_seed(handbuilt):
@@ -157,6 +203,7 @@ def test_column_0_alone_has_no_carry_to_look_for():
     result = run(Adder(PRESETS["262p"]), dataclasses.replace(SMALL, columns=(0,)))
     assert set(plot(result)) == {"attention_and_probes", "scores_and_edges"}
     assert not topics(result)["summary"].holds
+    assert set(screen(result)[0]) == {"columns right", "local attention?"}
 
 
 def test_the_command_writes_tables_json_and_figures(tmp_path, capsys):
@@ -173,16 +220,20 @@ def test_the_command_writes_tables_json_and_figures(tmp_path, capsys):
     assert content["settings"]["seed"] == 3
     assert content["settings"]["columns"] == [5]
     assert [statement["topic"] for statement in content["verdict"]][-1] == "summary"
-    assert "In sum:" in capsys.readouterr().out
+    assert "In sum:" in (out / "details.txt").read_text()
+    printed = capsys.readouterr().out
+    assert "carry used?" in printed
+    assert f"files: {out}" in printed
+    assert printed.count("\n") <= 36
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--columns", "11"], "column 11 is no answer column"),
+        (["--columns", "11"], "--columns is 11"),
         (["--sites", "hook_z"], "unknown site 'hook_z'"),
         (["--quick", "--full"], "exclude each other"),
-        (["--seed", "-1"], "seed is -1"),
+        (["--seed", "-1"], "--seed is -1"),
         (["--nonsense"], "nonsense"),
     ],
 )

@@ -90,7 +90,8 @@ def test_margins_stay_within_their_reach(name: str, scale: float):
         width = size * rng.random((n, d))
         axes = np.linalg.qr(rng.normal(size=(d, d)))[0]
         target = rng.integers(0, 14, n)
-        box = Box(centre, width, np.zeros((n, d)), axes)
+        sure = np.ones(n, dtype=bool)
+        box = Box(centre, width, np.zeros((n, d)), np.zeros((n, d)), axes, sure, sure)
         margins = head.margins(box, target)
         corner = np.sign(margins.gradient[:, (0, 5, 9)]).transpose(1, 0, 2)
         points = [width * s * sign for s in corner for sign in (-1, 1)]
@@ -206,4 +207,4 @@ def test_rounding_bounds_shrink_at_least_in_proportion():
     coarse, fine = source_errors(model, FLOAT32), source_errors(model, REAL)
     for name in ("resid_error", "q_error", "k_error", "ov_error"):
         assert (getattr(fine, name) <= OWN_SHARE * getattr(coarse, name) * (1 + 1e-12)).all()
-    assert Roundoff(2.0**-24).gamma(10) > 10 * 2.0**-24
+    assert Roundoff(2.0**-24, 0.0).gamma(10) > 10 * 2.0**-24

@@ -1,5 +1,6 @@
 """Certification as a whole: against brute force, samples, hand-built and bad models."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
+from interp.certify.__main__ import main
 from interp.certify.atlas import build_atlas, describe, sample_pairs
-from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, certify
+from interp.certify.certificate import ARITHMETICS, Certificate, CertifyConfig, Count, certify
 from interp.certify.count import TOTAL, build_automaton, count_avoiding
 from interp.certify.figures import plot_atlas, plot_trajectory, tabulate_contexts
-from interp.certify.instrument import main, tabulate_columns
+from interp.certify.instrument import tabulate_columns
+from interp.certify.summary import summarise
 from interp.certify.verdicts import UNDECIDED, WRONG
+from interp.certify_trajectory.__main__ import main as trajectory_main
 from interp.certify_trajectory.instrument import Config as TrajectoryConfig
 from interp.certify_trajectory.instrument import choose_steps
-from interp.certify_trajectory.instrument import main as trajectory_main
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -147,8 +150,12 @@ def test_command_writes_everything(
     save(tmp_path / "model", model, {})
     arguments = [str(tmp_path / "model"), "--eos-budget", "2", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert "exactly 99,996,142,150,190,900,700" in printed
+    screen = capsys.readouterr().out
+    printed = " ".join(screen.split())
+    assert "exactly 3,857,849,809,099,300 pairs of 10^20 are wrong" in printed
+    assert "is undecided in real arithmetic" in printed
+    assert screen.count("\n") <= 36
+    assert "exactly 99,996,142,150,190,900,700" in (tmp_path / "out/details.txt").read_text()
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"certificate.json", "summary.json", "columns.csv", "atlas.csv", "contexts.csv"} <= names
     assert {"atlas.png", "atlas.svg", "atlas.pdf"} <= names
@@ -156,12 +163,53 @@ def test_command_writes_everything(
     assert len(again.axes) == 11
 
 
+@pytest.fixture(scope="module")
+def handbuilt() -> Certificate:
+    return certify(handbuilt_adder(), SMALL)
+
+
+def test_the_screen_of_the_handbuilt_adder_claims_every_pair(handbuilt: Certificate):
+    none = pd.DataFrame(columns=["real"])
+    said = summarise(handbuilt, tabulate_columns(handbuilt), none, "hand")
+    assert said.rows[0].verdict == "all pairs"
+    assert "In real arithmetic all 10^20 pairs are right." in said.sentences
+    float32 = handbuilt.float32.gap / TOTAL
+    assert f"A share of 0 is undecided in real arithmetic, {float32:.3g} in float32." in (
+        said.sentences
+    )
+    assert "a wrong sum" not in [row.question for row in said.rows]
+
+
+@pytest.mark.parametrize(
+    ("real", "words"),
+    [
+        (Count(0, 0), "exactly 100,000,000,000,000,000,000 pairs of 10^20 are wrong, a share of 1"),
+        (Count(0, TOTAL // 2), "between 0.5 and 1 of all pairs are wrong"),
+        (Count(0, TOTAL), "nothing is decided"),
+        (Count(TOTAL - 1, TOTAL - 1), "exactly 1 pair of 10^20 is wrong"),
+    ],
+)
+def test_the_screen_of_a_network_that_fails_says_how_much(
+    handbuilt: Certificate, real: Count, words: str
+):
+    certificate = dataclasses.replace(handbuilt, real=real, real_with_end=Count(0, real.upper))
+    columns = pd.DataFrame({"column": [2, 3], "wrong": [0, TOTAL // 4]}, dtype=object)
+    columns["arithmetic"] = "real"
+    witness = {"real": "wrong", "a": 150, "b": 70, "true": 220, "answer": 120}
+    said = summarise(certificate, columns, pd.DataFrame([witness]), "failed")
+    assert words in said.sentences[0]
+    assert f"A share of {real.gap / TOTAL:.3g} is undecided in real" in said.sentences[3]
+    rows = {row.question: (row.verdict, row.number, row.control) for row in said.rows}
+    assert rows["a wrong sum"] == ("150 + 70", "answers 120", "true 220")
+    assert rows["worst column"][:2] == ("column 3", "2.50e-01 of pairs")
+
+
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["no-such-model"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
-    with pytest.raises(InputError, match="budget"):
+    with pytest.raises(InputError, match="--budget"):
         CertifyConfig(budget=100)
-    with pytest.raises(InputError, match="eos_budget"):
+    with pytest.raises(InputError, match="--eos-budget"):
         CertifyConfig(eos_budget=1)
     assert main(["262p", "--budget", "5"]) == 2
 

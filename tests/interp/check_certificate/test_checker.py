@@ -13,7 +13,7 @@ import safetensors.numpy
 from interp.certify.atlas import build_atlas
 from interp.certify.certificate import CertifyConfig, certify
 from interp.certify.file import write_certificate
-from interp.check_certificate.checker import main
+from interp.check_certificate.command import main
 from model.checkpoint import load, save
 
 ROOM = Path(__file__).resolve().parents[3] / "interp/check_certificate"
@@ -70,6 +70,11 @@ def drop_node(content: dict) -> None:
     content["trees"][0]["codes"] = pack(codes[:-1])
 
 
+def cut_node(content: dict) -> None:
+    drop_node(content)
+    content["trees"][0]["nodes"] -= 1
+
+
 def split_leaf(content: dict) -> None:
     codes = unpack(content["trees"][0]["codes"], "u1")
     codes[0] = 9
@@ -77,7 +82,19 @@ def split_leaf(content: dict) -> None:
 
 
 def skew_axes(content: dict) -> None:
-    content["trees"][0]["axes"][0][0] += 0.01
+    content["trees"][0]["axes"][0][0] += 0.5
+
+
+def no_axes(content: dict) -> None:
+    content["trees"][0]["axes"] = [[0.0] * 4] * 4
+
+
+def far_reference(content: dict) -> None:
+    content["trees"][0]["reference"][0] = 1e9
+
+
+def infinite_reference(content: dict) -> None:
+    content["trees"][0]["reference"][0] = float("inf")
 
 
 def other_hash(content: dict) -> None:
@@ -93,11 +110,15 @@ def drop_tree(content: dict) -> None:
     [
         (flip_leaf(0, 0, 4), "cannot be proved"),
         (flip_leaf(0, 0, 1), "float32 cannot be proved"),
-        (drop_node, "too few nodes"),
+        (drop_node, "the size that is stated"),
+        (cut_node, "too few nodes"),
         (split_leaf, "splits what cannot be split"),
-        (skew_axes, "not orthonormal"),
+        (skew_axes, "cannot be proved"),
+        (no_axes, "cannot be proved"),
+        (far_reference, "cannot be proved"),
+        (infinite_reference, "is no number of JSON"),
         (other_hash, "other weights"),
-        (drop_tree, "missing, doubled"),
+        (drop_tree, "there are not 103 trees"),
     ],
 )
 def test_altered_certificates_are_refused(
@@ -107,8 +128,10 @@ def test_altered_certificates_are_refused(
     change,
     reason: str,
 ):
-    assert altered(certified, tmp_path, change) == 1
-    assert reason in capsys.readouterr().out
+    code = altered(certified, tmp_path, change)
+    printed = capsys.readouterr()
+    assert reason in printed.out + printed.err
+    assert code == (1 if printed.out else 2)
 
 
 def test_altered_counts_and_witnesses_are_refused(
@@ -118,7 +141,7 @@ def test_altered_counts_and_witnesses_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ):
     # The leaves are checked in the tests above; here only what follows them.
-    monkeypatch.setattr("interp.check_certificate.checker._check_leaves", lambda *_: None)
+    monkeypatch.setattr("interp.check_certificate.checker.check_leaves", lambda *_: None)
 
     def one_more(content: dict) -> None:
         for end in ("lower", "upper"):
@@ -152,6 +175,10 @@ def test_one_altered_weight_is_refused(
     tensors["W_E"][3, 1] = np.nextafter(tensors["W_E"][3, 1], np.float32(9))
     safetensors.numpy.save_file(tensors, folder / "model.safetensors")
     (folder / "model.json").write_text((certified[1] / "model.json").read_text())
+    assert main([str(certified[0]), str(folder)]) == 2
+    assert "not the weights that its card describes" in capsys.readouterr().err
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({"config": card["config"]}))
     assert main([str(certified[0]), str(folder)]) == 1
     assert "other weights" in capsys.readouterr().out
 
@@ -162,7 +189,7 @@ def test_unreadable_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([str(tmp_path / "wrong.json"), "262p"]) == 2
     assert main([]) == 2
     assert main(["--help"]) == 0
-    assert "no readable JSON" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_checker_shares_no_code_with_the_producer():

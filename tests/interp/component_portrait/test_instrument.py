@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from interp.anatomy.components import decompose
-from interp.component_portrait.instrument import Config, main, run
+from interp.component_portrait.__main__ import main
+from interp.component_portrait.instrument import Config, run
 from interp.component_portrait.portrait import (
     class_fit,
     describe,
@@ -17,7 +18,7 @@ from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
 from tests.support import random_adder
 
-FEW = {"n": 150, "block_tolerance": 0.0}
+FEW = {"pairs": 150, "block_tolerance": 0.0}
 
 
 def test_a_table_of_positions_or_of_tokens_is_seen_as_that() -> None:
@@ -56,7 +57,7 @@ def test_directions_multiply_to_a_rank_one_component() -> None:
 
 @pytest.mark.parametrize("matrix", ["W_pos", "W_QK", "W_OV", "W_Q", "W_V", "W_O", "W_in", "W_out"])
 def test_every_matrix_has_a_portrait(matrix) -> None:
-    result = run(handbuilt_adder(), Config(matrix=matrix, n=150))
+    result = run(handbuilt_adder(), Config(matrix=matrix, pairs=150))
     assert sum(result.shares.values()) > 0.5
     assert bool(result.roles) == (matrix in ("W_QK", "W_OV", "W_V"))
     assert len(result.writes) == (
@@ -79,10 +80,10 @@ def test_the_portrait_finds_what_the_hand_built_adder_reads() -> None:
 
 def test_the_command_draws_and_refuses(tmp_path, capsys) -> None:
     folder = str(save(tmp_path / "hand", random_adder(PRESETS["311p"]), {}))
-    out = ["--out", str(tmp_path / "out"), "--n", "150"]
+    out = ["--out", str(tmp_path / "out"), "--pairs", "150"]
     assert main([folder, "--matrix", "W_O", *out]) == 0
     assert "singular value" in capsys.readouterr().out
-    stem = tmp_path / "out" / "hand" / "W_O-svd-1"
+    stem = tmp_path / "out" / "W_O-svd-1"
     assert stem.with_suffix(".png").exists()
     assert json.loads(stem.with_suffix(".json").read_text())["name"] == "W_O 1 (svd)"
     assert main([folder, "--matrix", "W_O", "--component", "9", *out]) == 2

@@ -3,13 +3,14 @@ import json
 import pytest
 import torch
 
-from interp.effective_params.instrument import Config, gauge_moves, main, numerical_rank, run
+from interp.effective_params.__main__ import main
+from interp.effective_params.instrument import Config, gauge_moves, numerical_rank, run
 from model.adder import forward
 from model.checkpoint import save
 from model.config import PRESETS, ModelConfig
 from tests.support import random_adder, some_tokens
 
-CONFIG = Config(n=24)
+CONFIG = Config(pairs=24)
 
 
 @pytest.mark.parametrize("tie", ["shareA_tieKV", "none", "all", "qk", "shareB", "kv"])
@@ -65,10 +66,10 @@ def test_the_rank_is_found_at_the_gap() -> None:
 
 def test_the_command_prints_ranks_and_draws_the_spectrum(tmp_path, capsys) -> None:
     folder = str(save(tmp_path / "m", random_adder(PRESETS["262p"]), {}))
-    assert main([folder, "--n", "8", "--out", str(tmp_path / "out")]) == 0
+    assert main([folder, "--pairs", "8", "--out", str(tmp_path / "out")]) == 0
     assert "nominal parameters              262" in capsys.readouterr().out
-    content = json.loads((tmp_path / "out" / "m" / "ranks.json").read_text())
+    content = json.loads((tmp_path / "out" / "ranks.json").read_text())
     assert len(content["spectrum"]) == 262
-    assert (tmp_path / "out" / "m" / "spectrum.pdf").exists()
-    assert main([folder, "--n", "0"]) == 2
-    assert "--n is 0" in capsys.readouterr().err
+    assert (tmp_path / "out" / "spectrum.pdf").exists()
+    assert main([folder, "--pairs", "0"]) == 2
+    assert "--pairs is 0" in capsys.readouterr().err

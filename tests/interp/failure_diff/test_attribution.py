@@ -7,32 +7,18 @@ from interp.failure_diff.columns import Focus, column_table, find_focus
 from interp.failure_diff.controls import carry_reference_table
 from interp.failure_diff.differences import bottleneck_coordinates, difference_table
 from interp.failure_diff.evidence import PLAYERS, carry_scale, column_shapley, player_masks
-from model.adder import Adder
 from model.config import PRESETS
 from model.dense import dense
-from model.factored import init_params
 from model.handbuilt import handbuilt_adder
-from model.task import encode, uniform_pairs
+from model.task import encode
+from tests.support import lively_adder, tokens_of
 
 FOCUS = Focus(column=4, true=3, rival=7, gap=0.0, wrong=False)
 
 
-def lively(name: str) -> Adder:
-    params = init_params(PRESETS[name], 5, token_std=0.7, position_std=0.7, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(5)
-    for key, value in params.items():
-        if key.startswith("ln"):
-            params[key] = value + 0.3 * torch.randn(value.shape, generator=generator)
-    return Adder(PRESETS[name], params)
-
-
-def tokens_of(n: int) -> torch.Tensor:
-    return encode(*uniform_pairs(n, torch.Generator().manual_seed(0)))
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_contributions_sum_to_the_logit_difference(name):
-    weights, tokens = dense(lively(name)), tokens_of(3)
+    weights, tokens = dense(lively_adder(name)), tokens_of(3)
     gap = logit_gap(trace_column(weights, tokens, 4)["logits"], 7, 3)
     for row, table in enumerate(attribute_gap(weights, tokens, FOCUS)):
         assert table["contribution"].sum() == pytest.approx(float(gap[row]), abs=1e-9)
@@ -42,7 +28,7 @@ def test_contributions_sum_to_the_logit_difference(name):
 
 @pytest.mark.parametrize("name", ["262p", "512p"])
 def test_parts_of_a_unit_sum_to_its_pre_activation(name):
-    weights, tokens = dense(lively(name)), tokens_of(2)
+    weights, tokens = dense(lively_adder(name)), tokens_of(2)
     pre = trace_column(weights, tokens, 4)["pre"]
     for row, table in enumerate(attribute_units(weights, tokens, FOCUS)):
         sums = table.groupby("unit")["pre"].sum()
@@ -50,7 +36,7 @@ def test_parts_of_a_unit_sum_to_its_pre_activation(name):
 
 
 def test_unit_terms_of_both_tables_agree():
-    weights, tokens = dense(lively("512p")), tokens_of(1)
+    weights, tokens = dense(lively_adder("512p")), tokens_of(1)
     whole = attribute_gap(weights, tokens, FOCUS)[0]
     direct = whole[whole["component"] == "feed-forward unit"]["contribution"].tolist()
     units = attribute_units(weights, tokens, FOCUS)[0].groupby("unit").first()
@@ -58,7 +44,7 @@ def test_unit_terms_of_both_tables_agree():
 
 
 def test_the_last_stage_of_the_lens_is_the_output():
-    weights, tokens = dense(lively("512p")), tokens_of(2)
+    weights, tokens = dense(lively_adder("512p")), tokens_of(2)
     lens = lens_table(weights, tokens, FOCUS)
     gap = logit_gap(trace_column(weights, tokens, 4)["logits"], 7, 3)
     last = lens[lens["stage"] == "+ feed-forward"]["gap"].tolist()
@@ -67,7 +53,7 @@ def test_the_last_stage_of_the_lens_is_the_output():
 
 @pytest.mark.parametrize("column", [0, 1, 4, 10])
 def test_shapley_values_sum_to_the_distance_from_the_references(column):
-    weights = dense(lively("262p"))
+    weights = dense(lively_adder("262p"))
     a, b = 9304630660, 8594408863
     true = (a + b) // 10**column % 10
     focus = Focus(column=column, true=true, rival=(true + 1) % 10, gap=0.0, wrong=False)
@@ -121,7 +107,7 @@ def test_bottleneck_coordinates_do_not_depend_on_the_gauge():
 
 
 def test_an_input_does_not_differ_from_itself():
-    weights, tokens = dense(lively("512p")), tokens_of(2)
+    weights, tokens = dense(lively_adder("512p")), tokens_of(2)
     table = difference_table(weights, tokens[:1], {"self": tokens[:1], "other": tokens[1:]}, 4)
     assert (table[table["control"] == "self"]["difference"] == 0).all()
     assert (table[table["control"] == "other"]["difference"] != 0).any()

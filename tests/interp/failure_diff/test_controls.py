@@ -53,7 +53,7 @@ def test_the_published_failing_case(published_311p):
     focus = find_focus(table)
     assert greedy_sum(table) == 17999039523
     assert (focus.column, focus.true, focus.rival, focus.wrong) == (8, 8, 9, True)
-    assert focus.gap == pytest.approx(0.738, abs=1e-3)
+    assert focus.gap == pytest.approx(0.738, abs=6e-4)  # as published, three digits
     assert is_carry_error(focus, carry_in=0)
     assert not is_carry_error(focus, carry_in=1)
     row = table.iloc[8]

@@ -11,6 +11,7 @@ from model.decode import decode, tables_of, teacher_forced
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
 from model.task import carries, uniform_pairs
+from tests.reference import ALLOWED, margin_rounding
 
 QUICK = SearchConfig(completions=2, attacked=20, steps=2, listed=5, samples=40)
 
@@ -36,9 +37,11 @@ def test_margins_are_those_of_the_decoder():
     model = Adder(PRESETS["512p"], init_params(PRESETS["512p"], 2, token_std=0.7))
     a, b = uniform_pairs(50, torch.Generator().manual_seed(3))
     forced = teacher_forced(model, a, b)
+    tables = tables_of(model)
     for column in (0, 5, 10):
-        margins, predicted = column_margins(tables_of(model), a, b, column)
-        assert torch.allclose(margins.float(), forced.margin[:, column], atol=1e-3)
+        margins, predicted = column_margins(tables, a, b, column)
+        off = (margins - forced.margin[:, column]).abs().max()
+        assert off <= ALLOWED * margin_rounding(tables, a, b)
         assert ((predicted != forced.truth[:, column]) == (margins < 0)).all()
 
 

@@ -5,11 +5,13 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from interp.failure_diff.__main__ import main
 from interp.failure_diff.columns import Focus
 from interp.failure_diff.error_search import SearchConfig
 from interp.failure_diff.explain import error_kind
-from interp.failure_diff.instrument import Config, main, plot, run
+from interp.failure_diff.instrument import Config, plot, run
 from interp.failure_diff.result import read_result, save_result
+from interp.failure_diff.summary import summarise
 from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS
@@ -61,11 +63,21 @@ def test_the_published_case_is_explained_from_its_numbers(published_311p, tmp_pa
     pd.testing.assert_frame_equal(again.columns, result.columns)
 
 
+def screen(result):
+    """The summary's verdicts by question, and its sentences in one string."""
+    said = summarise(result)
+    return {row.question: row.verdict for row in said.rows}, " ".join(said.sentences)
+
+
 def test_a_right_adder_shows_its_thinnest_column_on_any_pair():
     result = run(handbuilt_adder(), config_of(9999999999, 1), "hand-built")
     assert not result.focus.wrong
     assert result.why.startswith("The model is right: 9999999999 + 1 = 10000000000.")
     assert "180 pass" in result.why
+    verdicts, text = screen(result)
+    assert verdicts["sum right?"] == "yes"
+    assert "Of 180 single-digit edits 180 are right" in text
+    assert "no failure, which proves nothing" in text
     assert "found no failing one" in result.why
     assert result.tables["single_edits"]["passes"].all()
     assert set(plot(result)) == {"carry_flow", "margins", "patching"}
@@ -75,6 +87,11 @@ def test_a_missed_carry_is_called_one():
     result = run(handbuilt_adder(carry="ignored"), config_of(150, 70), "no carries")
     assert result.focus == Focus(2, 2, 1, result.focus.gap, True)
     assert "this is a missed carry" in result.why
+    verdicts, text = screen(result)
+    assert verdicts["sum right?"] == "no"
+    assert verdicts["first wrong column"] == "column 2"
+    assert ": a missed carry." in text
+    assert "pushed by" not in verdicts
     # This model reads no carry anywhere, so no other column can have hidden it.
     assert "Shapley" not in result.why
 
@@ -86,6 +103,7 @@ def test_an_untrained_model_has_no_control_and_is_still_described(name):
     assert result.focus.wrong
     assert result.controls == ()
     assert "nothing was patched" in result.why
+    assert screen(result)[0]["smallest patch that mends it"] == "nothing to patch from"
     assert set(plot(result)) == {"carry_flow", "margins", "patching"}
 
 
@@ -125,23 +143,28 @@ def test_the_command_writes_everything(published_311p, tmp_path, capsys, monkeyp
 
 
 def test_the_search_command_groups_failures(random_checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("interp.failure_diff.instrument.SearchConfig", lambda seed: QUICK)
+    monkeypatch.setattr("interp.failure_diff.error_search.SearchConfig", lambda seed: QUICK)
     assert main([str(random_checkpoint), "--search", "--out", str(tmp_path / "found")]) == 0
     assert {p.name for p in (tmp_path / "found").iterdir()} == {
         "columns.csv",
         "contexts.csv",
         "groups.csv",
+        "manifest.json",
         "search.json",
+        "details.txt",
     }
-    assert "failing contexts" in capsys.readouterr().out
+    assert "failing contexts" in (tmp_path / "found" / "details.txt").read_text()
+    printed = capsys.readouterr().out
+    assert "hold a failing pair" in " ".join(printed.split())
+    assert printed.count("\n") <= 36
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["nothing-of-that-name"], "no checkpoint"),
-        (["{}", "10000000000", "1"], "outside 0 to 9999999999"),
-        (["{}", "--", "-1", "1"], "outside 0 to 9999999999"),
+        (["{}", "10000000000", "1"], "must be 0 to 9999999999"),
+        (["{}", "--", "-1", "1"], "must be 0 to 9999999999"),
         (["{}", "twelve", "1"], "twelve"),
         (["{}", "1", "2", "--serach"], "serach"),
         ([], "missing"),

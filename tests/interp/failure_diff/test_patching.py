@@ -18,13 +18,10 @@ from model.config import PRESETS
 from model.dense import dense
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
-from model.task import encode, uniform_pairs
+from model.task import encode
+from tests.support import tokens_of
 
 FOCUS = Focus(column=6, true=4, rival=5, gap=0.0, wrong=False)
-
-
-def tokens_of(n: int) -> torch.Tensor:
-    return encode(*uniform_pairs(n, torch.Generator().manual_seed(0)))
 
 
 def pair_tokens(a: int, b: int) -> torch.Tensor:

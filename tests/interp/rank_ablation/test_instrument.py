@@ -1,19 +1,26 @@
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
 import torch
 
+from interp.output import save_figure
+from interp.rank_ablation import instrument
+from interp.rank_ablation.__main__ import main
 from interp.rank_ablation.figures import plot
-from interp.rank_ablation.instrument import Config, job_folder, main, run
+from interp.rank_ablation.instrument import Config, job_folder, run
+from interp.rank_ablation.metrics import select
+from interp.rank_ablation.summary import summarise
 from interp.rank_ablation.sweep import plan
 from model.checkpoint import read_checkpoint, save
 from model.config import PRESETS
 from model.errors import InputError
 from model.handbuilt import handbuilt_adder
+from model.shell import percent
 from tests.support import random_adder
 
-SMALL = ["--n", "100", "--draws", "2", "--workers", "1"]
+SMALL = ["--pairs", "100", "--draws", "2", "--workers", "1"]
 
 
 @pytest.fixture
@@ -21,13 +28,13 @@ def hand(tmp_path):
     return str(save(tmp_path / "hand", handbuilt_adder(), {}))
 
 
-def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> None:
+def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys, monkeypatch) -> None:
     out = tmp_path / "out"
     hand = str(save(tmp_path / "hand", random_adder(PRESETS["311p"]), {}))
-    argv = [hand, *SMALL, "--matrix", "W_O", "W_in", "--kind", "zero", "mean", "--pairs"]
+    argv = [hand, *SMALL, "--matrix", "W_O", "W_in", "--kind", "zero", "mean", "--pairwise"]
     argv += ["--out", str(out)]
     assert main(argv) == 0
-    folder = out / "hand"
+    folder = out
     table = pd.read_parquet(folder / "ablations.parquet")
     assert set(table["scope"]) == {"intact", "single", "truncation", "pair"}
     assert {"checkpoint", "matrix", "component", "metric", "value", "low", "null_median"} <= set(
@@ -36,8 +43,12 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
     for name in ("heatmap-exact-hand", "truncation-hand", "chain_length-hand", "pairs-hand"):
         for suffix in ("png", "svg", "pdf"):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
-    assert json.loads((folder / "config.json").read_text())["config"]["n"] == 100
-    assert "intact 0" in capsys.readouterr().out
+    assert json.loads((folder / "config.json").read_text())["config"]["pairs"] == 100
+    assert "intact 0" in (folder / "details.txt").read_text()
+    printed = capsys.readouterr().out
+    assert "The intact network adds 0 % of sums, so digits are counted" in printed
+    assert f"files: {folder}" in printed
+    assert printed.count("\n") <= 36
 
     kept = list(folder.glob("jobs-*/*.parquet"))
     assert len(kept) == len(
@@ -45,17 +56,49 @@ def test_a_command_leaves_tables_and_figures_and_resumes(tmp_path, capsys) -> No
     )
     kept[0].unlink()
     stamps = {path: path.stat().st_mtime_ns for path in kept[1:]}
+    monkeypatch.setattr(instrument, "plot", lambda *_: {})  # all are drawn already
     assert main(argv) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in kept[1:]}
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "ablations.parquet"), table)
 
 
-def test_several_checkpoints_make_one_table(hand, tmp_path) -> None:
+def test_the_screen_names_what_the_handbuilt_adder_can_spare_and_what_not() -> None:
+    config = Config(matrix=("W_O", "W_in", "W_out"), kind=("zero", "mean"), pairs=200, draws=3)
+    result = run(handbuilt_adder(), config)
+    said = summarise(result.ablations.assign(checkpoint="hand"), result.gauges)
+    rows = {row.question: row for row in said.rows}
+    exact = select(result.ablations, "exact")
+    zeroed = exact[(exact["scope"] == "single") & (exact["kind"] == "zero")]
+    spared = int((zeroed["value"] > 0.99).sum())
+    assert rows["intact network"].number == "100 % of sums"
+    assert rows["can go, set to zero"].verdict == f"{spared} of {len(zeroed)}"
+    assert 0 < spared < len(zeroed)
+    worst = zeroed["value"].min()
+    assert rows["needed most"].number == f"{percent(worst)} without it"
+    assert rows["needed most"].control.endswith("random term")
+    assert "The intact network adds 100 % of uniform sums." in said.sentences
+
+
+def test_the_screen_compares_several_checkpoints_and_the_stored_coordinates(hand) -> None:
+    config = Config(
+        matrix=("W_O",), kind=("zero",), basis=("raw", "svd"), pairs=100, draws=1, gauges=3
+    )
+    result = run(handbuilt_adder(), config)
+    said = summarise(result.ablations.assign(checkpoint="hand"), result.gauges)
+    assert "raw factors mean anything?" in [row.question for row in said.rows]
+    both = pd.concat([result.ablations.assign(checkpoint=f"{i}" * 60) for i in range(9)])
+    said = summarise(both, result.gauges)
+    assert len(said.rows) == 8
+    assert said.sentences[-1] == "1 more is in the tables."
+
+
+def test_several_checkpoints_make_one_table(hand, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(instrument, "save_figure", partial(save_figure, formats=("png",)))
     other = str(save(tmp_path / "soft", handbuilt_adder(carry="soft"), {}))
-    argv = [hand, "--checkpoints", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
+    argv = [hand, "--beside", other, *SMALL, "--basis", "raw", "--matrix", "W_O"]
     argv += ["--gauges", "1", "--kind", "zero", "--metric", "kl", "--out", str(tmp_path / "out")]
     assert main(argv) == 0
-    folder = tmp_path / "out" / "hand"
+    folder = tmp_path / "out"
     table = pd.read_parquet(folder / "ablations.parquet")
     assert list(table["checkpoint"].unique()) == ["hand", "soft"]
     assert set(pd.read_csv(folder / "gauges.csv")["checkpoint"]) == {"hand", "soft"}
@@ -68,7 +111,7 @@ def test_units_are_swept_and_raw_factors_come_with_their_gauge_test() -> None:
         basis=("raw", "unit", "svd"),
         kind=("mean",),
         norm=("frozen",),
-        n=100,
+        pairs=100,
         draws=1,
         gauges=2,
     )
@@ -81,7 +124,7 @@ def test_units_are_swept_and_raw_factors_come_with_their_gauge_test() -> None:
 
 def test_subsets_are_all_sets_of_two_or_more() -> None:
     config = Config(
-        matrix=("W_O",), kind=("zero",), n=100, draws=1, subsets=True, block_tolerance=0.0
+        matrix=("W_O",), kind=("zero",), pairs=100, draws=1, subsets=True, block_tolerance=0.0
     )
     table = run(random_adder(PRESETS["311p"]), config).ablations
     subsets = set(table.loc[table["scope"] == "subset", "component"])
@@ -89,7 +132,7 @@ def test_subsets_are_all_sets_of_two_or_more() -> None:
 
 
 def test_every_number_of_an_ablation_has_its_null_and_its_interval() -> None:
-    config = Config(matrix=("W_out",), kind=("conditional",), n=100, draws=2)
+    config = Config(matrix=("W_out",), kind=("conditional",), pairs=100, draws=2)
     table = run(handbuilt_adder(), config).ablations
     single = table[(table["scope"] == "single") & (table["trials"] > 0)]
     assert single[["low", "high"]].notna().all().all()
@@ -98,7 +141,7 @@ def test_every_number_of_an_ablation_has_its_null_and_its_interval() -> None:
 
 
 def test_the_same_seed_gives_the_same_table_and_threads_do_not_matter() -> None:
-    config = Config(matrix=("W_O",), kind=("zero", "resample"), n=100, draws=2)
+    config = Config(matrix=("W_O",), kind=("zero", "resample"), pairs=100, draws=2)
     first = run(handbuilt_adder(), config).ablations
     second = run(handbuilt_adder(), config, workers=2).ablations
     pd.testing.assert_frame_equal(first, second)
@@ -108,14 +151,19 @@ def test_finished_jobs_are_kept_apart_by_what_they_depend_on(hand, tmp_path) -> 
     source = read_checkpoint(hand)
     folders = {
         job_folder(tmp_path, source, config)
-        for config in (Config(n=100), Config(n=200), Config(n=100, seed=1), Config(n=100, draws=3))
+        for config in (
+            Config(pairs=100),
+            Config(pairs=200),
+            Config(pairs=100, seed=1),
+            Config(pairs=100, draws=3),
+        )
     }
     assert len(folders) == 4
-    assert job_folder(tmp_path, source, Config(n=100, matrix=("W_O",))) in folders
+    assert job_folder(tmp_path, source, Config(pairs=100, matrix=("W_O",))) in folders
 
 
 def test_figures_redraw_from_a_saved_table(hand, tmp_path) -> None:
-    config = Config(matrix=("W_O", "W_out"), kind=("zero",), n=100, draws=2)
+    config = Config(matrix=("W_O", "W_out"), kind=("zero",), pairs=100, draws=2)
     table = run(handbuilt_adder(), config).ablations.assign(checkpoint="hand")
     path = tmp_path / "table.parquet"
     table.to_parquet(path)
@@ -132,9 +180,9 @@ def test_figures_redraw_from_a_saved_table(hand, tmp_path) -> None:
     ("argv", "message"),
     [
         (["nowhere"], "no checkpoint 'nowhere'"),
-        (["262p", "--n", "5"], "--n is 5: it must be at least 100"),
+        (["262p", "--pairs", "5"], "--pairs is 5: it must be 100 to"),
         (["262p", "--matrix", "W_X"], "W_X"),
-        (["262p", "--block-tolerance", "2"], "it must be in [0, 1)"),
+        (["262p", "--block-tolerance", "2"], "it must be 0.0 to 1.0"),
         (["262p", "--draws", "0"], "--draws is 0"),
     ],
 )

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from model.handbuilt import (
     handbuilt_adder,
 )
 from model.task import carry_stratified_pairs, chain_length, column_state, uniform_pairs
+from tests.reference import ALLOWED, margin_rounding
 
 SIZES = Sizes(uniform=200, stratified=150, reference=200, probed=50)
 
@@ -130,10 +133,17 @@ def test_intervals_hold_the_value_and_are_those_of_clopper_and_pearson(hand) -> 
 
 
 def test_divergence_is_zero_for_nothing_and_positive_for_something(hand) -> None:
-    nothing = answer(hand.setting, ablate_set(hand.setting, []), hand.cases)
+    (identity,) = ablate_set(hand.setting, [])
+    nothing = answer(hand.setting, [identity], hand.cases)
     probed = hand.cases.probed
     assert torch.equal(~nothing.divergence.isnan(), probed)
-    assert float(nothing.divergence[probed].abs().max()) < 1e-4
+    # In each of 11 columns: the network doubts its answer by at most `doubt`, rounding moves the
+    # odds of another by e^shift at most, and so the divergence is below doubt (e^shift + shift).
+    run = hand.setting.run
+    doubt = 1 - float(run.logits[:, :11].softmax(dim=-1).max(dim=-1).values.min())
+    shift = ALLOWED * margin_rounding(identity.tables, *run.pairs)
+    bound = 11 * doubt * (math.exp(shift) + shift)
+    assert float(nothing.divergence[probed].abs().max()) <= bound < 0.1
     part = cut(hand, "W_O", "raw")[0]
     something = answer(hand.setting, ablate(hand.setting, part, "zero", "live"), hand.cases)
     assert float(something.divergence[probed].min()) > 0.1

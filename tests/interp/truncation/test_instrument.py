@@ -4,7 +4,9 @@ import torch
 
 from interp.anatomy.clean_run import clean_run
 from interp.anatomy.components import fold
-from interp.truncation.instrument import Config, drop_units, main, run, second_moments, truncate
+from interp.truncation.__main__ import main
+from interp.truncation.instrument import Config, drop_units, run, second_moments, truncate
+from model.adder import Adder
 from model.checkpoint import load, save
 from model.config import PRESETS, ModelConfig
 from model.decode import decode
@@ -17,11 +19,17 @@ from tests.support import random_adder
 PAIRS = carry_stratified_pairs(200, torch.Generator().manual_seed(0))
 
 
+def rounding_of_W_pos(model: Adder) -> torch.Tensor:
+    """How far W_pos may be off where both of its factors were rounded to float32."""
+    A, B = (model.params[name].detach().double().abs() for name in ("W_pos_A", "W_pos_B"))
+    return 2.1 * 2.0**-24 * (A @ B)
+
+
 @pytest.mark.parametrize("tie", ["shareA_tieKV", "none", "shareB", "all", "kv"])
 def test_full_ranks_keep_the_effective_weights_and_lower_ones_have_them(tie) -> None:
     model = random_adder(ModelConfig(tie_qkv=tie))
-    same = dense(truncate(model, {"qkv_rank": 3, "pos_rank": 3}))
-    torch.testing.assert_close(same.W_pos, dense(model).W_pos, atol=1e-5, rtol=1e-4)
+    same = truncate(model, {"qkv_rank": 3, "pos_rank": 3})
+    assert ((dense(same).W_pos - dense(model).W_pos).abs() <= rounding_of_W_pos(same)).all()
     cut = truncate(model, {"pos_rank": 2, "attn_out_rank": 1, "ffn_rank": 2, "qkv_rank": 2})
     assert cut.config == ModelConfig(
         tie_qkv=tie, pos_rank=2, attn_out_rank=1, ffn_rank=2, qkv_rank=2
@@ -36,9 +44,10 @@ def test_full_ranks_keep_the_effective_weights_and_lower_ones_have_them(tie) -> 
 def test_the_cut_is_the_best_approximation_of_its_rank() -> None:
     model = random_adder(PRESETS["311p"])
     W = dense(model).W_pos
-    cut = dense(truncate(model, {"pos_rank": 2})).W_pos
+    truncated = truncate(model, {"pos_rank": 2})
+    cut = dense(truncated).W_pos
     smallest = torch.linalg.svdvals(W)[2]
-    assert float((W - cut).norm()) == pytest.approx(float(smallest), rel=1e-4)
+    assert abs((W - cut).norm() - smallest) <= rounding_of_W_pos(truncated).norm()
 
 
 def test_data_weighting_is_the_best_for_the_outputs() -> None:
@@ -67,7 +76,7 @@ def test_the_hand_built_adder_survives_without_what_it_does_not_need() -> None:
 
 def test_every_combination_is_tried_and_the_smallest_is_found() -> None:
     model = handbuilt_adder()
-    result = run(model, Config(n=100, thresholds=(0.5, 1.0)))
+    result = run(model, Config(pairs=100, thresholds=(0.5, 1.0)))
     full = result.table[result.table["n_params"] == model.config.n_params]
     assert (full["exact"] == 1.0).all()
     assert len(result.table) == 2 * 3 * 6
@@ -85,12 +94,12 @@ def test_ranks_out_of_range_are_refused() -> None:
 
 
 def test_the_command_writes_its_tables(published_311p, tmp_path, capsys) -> None:
-    argv = [str(published_311p), "--n", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
+    argv = [str(published_311p), "--pairs", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
     assert main(argv) == 0
     assert "303 of 311 parameters" in capsys.readouterr().out.replace("\n", " ")
-    table = pd.read_csv(tmp_path / "best_311p_s34" / "truncations.csv")
+    table = pd.read_csv(tmp_path / "truncations.csv")
     assert len(table) == 2 * 81
-    assert (tmp_path / "best_311p_s34" / "truncation.png").exists()
+    assert (tmp_path / "truncation.png").exists()
 
 
 def test_bad_input_is_one_line(tmp_path, capsys) -> None:

@@ -14,7 +14,8 @@ from train.spec import RunSpec
 from train.sweep.parallel import Job
 from train.sweep.side_by_side import train_together
 
-# Parameters large enough for gradients well above rounding, which Adam would blow up.
+# Parameters large enough for gradients well above rounding, which Adam would blow up (seed 4 has
+# one that is not).
 CONFIG = TrainConfig(
     steps=24,
     batch=SHORT_RUN.batch,
@@ -27,7 +28,7 @@ CONFIG = TrainConfig(
 SPEC = RunSpec(model=PRESETS["262p"], train=CONFIG, seed=0, every=8)
 
 
-def jobs_in(folder: Path, seeds=(4, 7), spec: RunSpec = SPEC) -> list[Job]:
+def jobs_in(folder: Path, seeds=(5, 7), spec: RunSpec = SPEC) -> list[Job]:
     return [Job(dataclasses.replace(spec, seed=seed), folder / f"s{seed}") for seed in seeds]
 
 
@@ -48,7 +49,7 @@ def check_restarts(folder: Path, engine: str) -> None:
     for job in jobs_in(folder / "alone", spec=spec):
         train_run(job.spec, job.folder)
     list(train_together(jobs_in(folder / "together", spec=spec), device="cpu"))
-    for seed in (4, 7):
+    for seed in (5, 7):
         ours, theirs = (
             json.loads((folder / x / f"s{seed}" / RUN).read_text()) for x in ("together", "alone")
         )

@@ -15,8 +15,9 @@ from model.config import PRESETS
 from model.errors import InputError
 from train.config import TrainConfig
 from train.spec import RunSpec
+from train.sweep.__main__ import main
 from train.sweep.parallel import Job, run_jobs
-from train.sweep.seeds import main, run_sweep
+from train.sweep.seeds import run_sweep
 
 pytest.importorskip("distributed")
 

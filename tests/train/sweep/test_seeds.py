@@ -8,11 +8,13 @@ import torch
 from model.checkpoint import load
 from model.config import PRESETS
 from model.errors import InputError
+from model.shell import read_seeds
 from train.config import TrainConfig
-from train.finetune import rounds as finetuning
+from train.finetune.__main__ import main as finetune
 from train.run import train_run
 from train.spec import RunSpec
-from train.sweep.seeds import main, read_seeds, run_sweep
+from train.sweep.__main__ import main
+from train.sweep.seeds import run_sweep
 
 CONFIG = TrainConfig(steps=200, batch=16, warmup=20, phase_1=50, phase_2=100)
 
@@ -94,7 +96,7 @@ def test_rounds_follow_the_best(store, tmp_path, capsys) -> None:
     folder, _ = store
     out = tmp_path / "tuned"
     words = "--rounds 1e-3:100 3e-4:50 --seeds 0-1 --batch 16 --workers 1 --out"
-    assert finetuning.main([str(folder / "s1"), *words.split(), str(out)]) == 0
+    assert finetune([str(folder / "s1"), *words.split(), str(out)]) == 0
     rounds = pd.read_csv(out / "rounds.csv")
     assert rounds["round"].tolist() == [1, 1, 2, 2]
     assert rounds["best"].sum() == 2
@@ -108,5 +110,5 @@ def test_rounds_follow_the_best(store, tmp_path, capsys) -> None:
 @pytest.mark.parametrize("words", ["--rounds fast", "--seeds x", "--lr 0"])
 def test_bad_finetuning(store, tmp_path, capsys, words: str) -> None:
     folder, _ = store
-    assert finetuning.main([str(folder / "s1"), *words.split(), "--out", str(tmp_path / "x")]) == 2
+    assert finetune([str(folder / "s1"), *words.split(), "--out", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,22 @@ import safetensors.torch
 
 from model.checkpoint import trajectory_steps
 from model.errors import InputError
+from tests.reference import ALLOWED, exact_steps
 from tests.train.sweep.support import SPEC, check_restarts, jobs_in
 from train import run
 from train.batched.engine import BatchedEngine
+from train.engine import ReferenceEngine, fresh_state
 from train.progress import STATE
 from train.run import train_run
+from train.spec import RunSpec
 from train.sweep import side_by_side as batched_sweep
+from train.sweep.__main__ import main
 from train.sweep.parallel import Job
-from train.sweep.seeds import main, read_result, tabulate_result
+from train.sweep.seeds import read_result, tabulate_result
 from train.sweep.side_by_side import train_together
 
-FILES = ["log.csv", "model.json", "model.safetensors", "run.json", STATE, "trajectory.safetensors"]
+FILES = ["log.csv", "manifest.json", "model.json", "model.safetensors", "run.json"]
+FILES += [STATE, "trajectory.safetensors"]
 
 pytestmark = pytest.mark.usefixtures("few_pairs")
 
@@ -45,10 +51,19 @@ def save_at_every_stop(monkeypatch) -> None:
     monkeypatch.setattr(batched_sweep, "SAVE_SHARE", 1e9)
 
 
+@cache
+def allowed_between(spec: RunSpec) -> tuple[float, float]:
+    """How far two float32 runs may be apart in loss and parameters: twice as far as from exact."""
+    engine = ReferenceEngine(spec.model, spec.train, spec.seed)
+    _, rounding = exact_steps(engine, fresh_state(spec.model, spec.train, spec.seed), 24)
+    loss, params = 2 * ALLOWED * rounding
+    return loss, params
+
+
 def test_every_run_is_as_it_is_alone(tmp_path) -> None:
     shares: list[float] = []
     together = list(train_together(jobs_in(tmp_path), device="cpu", report=shares.append))
-    assert [job.spec.seed for job in together] == [4, 7]
+    assert [job.spec.seed for job in together] == [5, 7]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, 2)
     for job in together:
@@ -59,13 +74,14 @@ def test_every_run_is_as_it_is_alone(tmp_path) -> None:
         ours, theirs = (pd.read_csv(x / "log.csv") for x in (job.folder, alone))
         assert list(ours.columns) == list(theirs.columns)
         assert ours["step"].tolist() == theirs["step"].tolist() == [8, 16, 24]
-        np.testing.assert_allclose(ours["loss"], theirs["loss"], atol=1e-4)
-        np.testing.assert_allclose(ours["lr"], theirs["lr"])
+        loss, params = allowed_between(job.spec)
+        assert (ours["loss"] - theirs["loss"]).abs().max() <= loss
+        assert ours["lr"].tolist() == theirs["lr"].tolist()
         assert trajectory_steps(job.folder) == trajectory_steps(alone)
         one, two = (
             safetensors.torch.load_file(x / "trajectory.safetensors") for x in (job.folder, alone)
         )
-        assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+        assert max(float((one[name] - two[name]).abs().max()) for name in one) <= params
         result = read_result(job.folder, job.spec)
         assert result is not None
         row = tabulate_result(result)
@@ -91,12 +107,13 @@ def read_state(job: Job) -> dict[str, str]:
 
 
 def assert_same(folder: Path, one: str, two: str) -> None:
-    """Batches of another size round otherwise, so weights agree closely and not bit for bit."""
-    for seed in (4, 7):
+    """Batches of another size round otherwise, so losses agree closely and not bit for bit."""
+    for seed in (5, 7):
         first, second = (folder / x / f"s{seed}" for x in (one, two))
         ours, theirs = (pd.read_csv(x / "log.csv") for x in (first, second))
         assert ours["step"].tolist() == theirs["step"].tolist()
-        np.testing.assert_allclose(ours["loss"], theirs["loss"], atol=1e-4)
+        loss, _ = allowed_between(dataclasses.replace(SPEC, seed=seed))
+        assert (ours["loss"] - theirs["loss"]).abs().max() <= loss
         assert trajectory_steps(first) == trajectory_steps(second)
 
 
@@ -126,7 +143,7 @@ def test_a_run_that_is_behind_catches_up_and_joins(tmp_path, monkeypatch) -> Non
 def test_a_diverged_and_a_stopped_run_leave_the_batch(tmp_path, monkeypatch) -> None:
     rule = dataclasses.replace(SPEC, stop_rule=((8, 0.0),))
     assert len(list(train_together(jobs_in(tmp_path / "stopped", spec=rule), device="cpu"))) == 2
-    assert json.loads((tmp_path / "stopped" / "s4" / "run.json").read_text())["step"] == 8
+    assert json.loads((tmp_path / "stopped" / "s5" / "run.json").read_text())["step"] == 8
     whole = BatchedEngine.run
 
     def spoil(self, states, seeds, counts):
@@ -155,7 +172,7 @@ def test_runs_that_start_over_do_so_as_alone(tmp_path) -> None:
     ("words", "message"),
     [
         ("--device cuda", "PyTorch sees no GPU"),
-        ("--device tpu", "device is 'tpu'"),
+        ("--device tpu", "--device"),
     ],
 )
 def test_a_sweep_without_its_device_is_one_clear_line(
