@@ -4,14 +4,15 @@
 
 Baseline: the reference trainer of this project (eager PyTorch, the arithmetic and the batch sampler
 as published). Peers: the same step under torch.compile, and, if jax is installed, a jitted JAX step
-that computes only the twelve scored queries. One thread each; median of the repeats, and the ratio
-to the baseline.
+that computes only the twelve scored queries. The fused kernel is timed for every set of vector
+instructions that the processor has. One thread each; CPU time, so that other work on the machine
+counts as little as it can; median of the repeats, and the ratio to the baseline.
 """
 
 import argparse
 import dataclasses
 import json
-import platform
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from benchmarks.published_sampler import sample_published_batch
 from model.adder import forward
 from model.checkpoint import versions
 from model.config import preset
+from model.lanes import VARIABLE, supported_sets
 from model.task import N_INPUT, N_PROMPT
 from train.config import PUBLISHED, TrainConfig
 from train.engine import FusedEngine, fresh_state, unflatten
@@ -30,13 +32,13 @@ REPEATS = 5
 
 
 def time_steps(run: Callable[[int], object], steps: int) -> float:
-    """Median milliseconds per step over the repeats, after one warm-up."""
+    """Median milliseconds of CPU time per step over the repeats, after one warm-up."""
     run(steps)
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         run(steps)
-        times.append((time.perf_counter() - start) / steps * 1e3)
+        times.append((time.process_time() - start) / steps * 1e3)
     return statistics.median(times)
 
 
@@ -84,7 +86,10 @@ def main() -> None:
     what = (options.preset, dataclasses.replace(PUBLISHED, batch=options.batch))
     torch.set_num_threads(1)
     rows = {"reference (eager PyTorch)": time_steps(eager(*what, compiled=False), 10)}
-    rows["fused kernel"] = time_steps(fused(*what), 500)
+    for vectors in supported_sets():
+        os.environ[VARIABLE] = vectors.name
+        rows[f"fused kernel, {vectors.name}"] = time_steps(fused(*what), 500)
+    del os.environ[VARIABLE]
     try:
         rows["torch.compile"] = time_steps(eager(*what, compiled=True), 10)
     except RuntimeError as error:
@@ -99,7 +104,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"ms": rows, "versions": versions()}, indent=2))
         return
-    print(f"{options.preset}, batch {options.batch}, one thread, {platform.machine()}")
+    print(f"{options.preset}, batch {options.batch}, one thread, {versions()['processor']}")
     for name, ms in rows.items():
         print(f"{name:28s} {ms:9.3f} ms a step   {base / ms:7.1f} x")
 

@@ -1,4 +1,4 @@
-"""The network as it is parameterised, factor by factor, with a hook on everything: the oracle.
+"""The network with its factors unmultiplied and a hook on everything: the oracle of the wrapper.
 
 Question: is an edit made through the wrapper of `interp.hooked` the edit that it claims to be?
 

@@ -1,6 +1,7 @@
 """What the network is: one frozen configuration, and the named members of the family."""
 
 import dataclasses
+import functools
 import math
 import reprlib
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _check(fields: dict[str, Any]) -> None:
         )
 
 
+@functools.cache
 def qkv_names(config: ModelConfig) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Name the parameters whose product is W_Q, W_K and W_V, in this order."""
 
@@ -142,6 +144,11 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     A matrix W of rank r is held as W_A (m, r) and W_B (r, n), used as x @ W_A @ W_B.
     """
+    return dict(_list_shapes(config))
+
+
+@functools.cache
+def _list_shapes(config: ModelConfig) -> tuple[tuple[str, tuple[int, ...]], ...]:
     d, r = config.d_model, config.qkv_rank
     shapes: dict[str, tuple[int, ...]] = {"W_E": (VOCAB_SIZE, d)}
 
@@ -168,7 +175,7 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     add("W_in", d, config.d_ff, config.ffn_rank)
     add("W_out", config.d_ff, d, config.ffn_rank)
     add_norm("ln_final")
-    return shapes
+    return tuple(shapes.items())
 
 
 _D7 = ModelConfig(d_model=7, d_ff=14, tie_qkv="none", norm="layer")

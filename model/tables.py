@@ -145,19 +145,22 @@ def column_logits(
     attn_out = torch.einsum("bhj,bjhd->bd", pattern, ov)
     resid = tables.x[column, query] + attn_out + tables.attn_bias[column]
 
-    def normalise(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-        if tables.norm == "none":
-            return x
-        x = x - x.mean(dim=-1, keepdim=True) if tables.centre else x
-        return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + tables.eps) * gain + bias
-
     if tables.act != "none":
-        g = normalise(resid, tables.ln2_w, tables.ln2_b)
+        g = _normalise(tables, resid, "ln2")
         post = g @ tables.W_in + tables.b_in[column]
         if tables.W_gate is None or tables.b_gate is None:
             post = apply_activation(post, tables.act)
         else:
             post = apply_activation(g @ tables.W_gate + tables.b_gate, tables.act) * post
         resid = resid + post @ tables.W_out + tables.b_out[column]
-    logits = normalise(resid, tables.ln_final_w, tables.ln_final_b) @ tables.W_U
+    logits = _normalise(tables, resid, "ln_final") @ tables.W_U
     return logits if tables.b_U is None else logits + tables.b_U
+
+
+def _normalise(tables: Tables, x: Tensor, name: str) -> Tensor:
+    """Apply one norm with its gain and bias."""
+    if tables.norm == "none":
+        return x
+    gain, bias = getattr(tables, f"{name}_w"), getattr(tables, f"{name}_b")
+    x = x - x.mean(dim=-1, keepdim=True) if tables.centre else x
+    return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + tables.eps) * gain + bias

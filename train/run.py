@@ -229,11 +229,8 @@ def _ancestry(spec: RunSpec) -> list[dict[str, Any]]:
 
 
 def _write_trajectory(progress: Progress, spec: RunSpec, folder: Path) -> None:
-    names = list(unflatten(progress.snapshots[0], spec.model))
-    stacked = {
-        name: torch.stack([unflatten(x, spec.model)[name] for x in progress.snapshots])
-        for name in names
-    }
+    snapshots = [unflatten(x, spec.model) for x in progress.snapshots]
+    stacked = {name: torch.stack([x[name] for x in snapshots]) for name in snapshots[0]}
     stacked["step"] = torch.tensor(progress.snapshot_steps, dtype=torch.int64)
     write_atomic(folder / TRAJECTORY, safetensors.torch.save(stacked))
 

@@ -11,7 +11,14 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from analyses.algorithm.config import Config
-from model.shell import OutFolder, Output, print_summary, progress_console, run_command
+from model.shell import (
+    OutFolder,
+    Output,
+    print_summary,
+    progress_console,
+    run_command,
+    show_files,
+)
 
 
 def find_algorithm(
@@ -28,24 +35,24 @@ def find_algorithm(
         controls_too: Also the hand-built adder in three variants and a random initialisation.
         out: Folder of the results; each network gets its own in it.
     """
-    from analyses.algorithm.study import controls, run, tables_in, write
+    from analyses.algorithm.study import Result, controls, run, tables_in, write
     from analyses.algorithm.summary import summarise, summarise_controls
     from model.checkpoint import read_checkpoint
 
     source = read_checkpoint(checkpoint)
-    verdicts = {}
     known = controls(source.model) if controls_too else {}
-    for name, model in [*known.items(), (source.name, source.model)]:
+    results: dict[str, Result] = {}
+    for name, model in {**known, source.name: source.model}.items():
         with Output(out / name, by="python -m analyses.algorithm") as output:
             with progress_console.status(f"{name} ..."):
-                result = run(model, config, name)
+                results[name] = run(model, config, name)
             with output.writing():
-                write(result, config, name, out / name)
-        verdicts[name] = result.verdict
-    print_summary(summarise(tables_in(result), result.verdict, source.name), out / source.name)
-    if controls_too:
-        del verdicts[source.name]
-        print_summary(summarise_controls(verdicts), out)
+                write(results[name], config, name, out / name)
+    result = results.pop(source.name)
+    print_summary(summarise(tables_in(result), result.verdict, source.name))
+    if results:
+        print_summary(summarise_controls({name: r.verdict for name, r in results.items()}))
+    show_files(out if controls_too else out / source.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

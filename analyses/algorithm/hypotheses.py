@@ -69,7 +69,7 @@ def _shifts(contexts: Contexts) -> np.ndarray:
 def _best(
     contexts: Contexts, candidates: range, shift: Callable[[np.ndarray, int], np.ndarray]
 ) -> np.ndarray:
-    """Choose the number under which most shifts come out; the middle one of equally good ones."""
+    """Choose the number that predicts most shifts; of equally good ones the middle."""
     x, observed = contexts.x, _shifts(contexts)
     hits = np.array([int((shift(x, c) % 10 == observed).sum()) for c in candidates])
     best = np.flatnonzero(hits == hits.max())
@@ -121,7 +121,7 @@ def _u_key(contexts: Contexts) -> np.ndarray:
 
 
 def _fit_u(contexts: Contexts) -> Fit:
-    """Fit a table of u; values of u that were not seen get what the place value says."""
+    """Fit a table of u; values of u that were not seen follow the place value."""
 
     def fit_one(one: Contexts) -> np.ndarray:
         offset = _best(one, range(10), _place_shift)[0]

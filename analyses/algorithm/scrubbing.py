@@ -1,4 +1,4 @@
-"""Causal scrubbing of one column: does it matter which of the inputs that an account calls equal?
+"""Causal scrubbing: may inputs that an account calls equal swap their activations?
 
 At a site of answer column i (blocks.0.hook_attn_out or hook_resid_mid) each receiver's activation
 is replaced by that of a donor in the same state of the account, and the answer's distribution is

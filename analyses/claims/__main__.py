@@ -8,7 +8,15 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from model.shell import OutFolder, Output, Pairs, progress_console, run_command, show_files
+from model.shell import (
+    OutFolder,
+    Output,
+    Pairs,
+    print_summary,
+    progress_console,
+    run_command,
+    show_files,
+)
 
 
 def claims(
@@ -25,7 +33,9 @@ def claims(
         certify: Also count the right answers among all 10^20 pairs (half a minute a checkpoint).
         out: Folder for claims.csv, claims.json and claims.md.
     """
-    from analyses.claims.check import check, show, write
+    from analyses.claims.check import GROUPS, check, write
+    from analyses.claims.data import CLAIMS
+    from analyses.claims.summary import summarise
     from analyses.claims.world import read_world
     from model.checkpoint import shipped
 
@@ -35,7 +45,7 @@ def claims(
             table = check(world, report=lambda claim: status.update(claim.statement))
         with output.writing():
             write(table, world, pairs, out)
-    show(table)
+    print_summary(summarise(table, CLAIMS, GROUPS))
     show_files(out)
 
 

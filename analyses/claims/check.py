@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich import box
-from rich.table import Table
 
 from analyses.claims import paper, training, weights
 from analyses.claims.data import CLAIMS, Claim
@@ -23,13 +21,18 @@ from analyses.claims.finding import Measure
 from analyses.claims.world import World
 from interp.failure_diff import records
 from interp.output import save_json, save_table
-from model.shell import console, write_atomic
+from model.shell import write_atomic
 
 MEASURES: dict[str, Measure] = paper.MEASURES | weights.MEASURES | training.MEASURES
 """Every measure by name; each takes the world and the arguments of its claim."""
 
 COLUMNS = ("source", "place", "statement", "verdict", "measured", "interval_95", "how")
-_STYLES = {"holds": "green", "does not": "red", "not testable here": "dim"}
+GROUPS = {
+    "shapes and printed figures": paper.MEASURES,
+    "weights": weights.MEASURES,
+    "training": training.MEASURES,
+}
+"""Measures by what they are measured on."""
 
 
 def check(
@@ -97,16 +100,3 @@ def write(table: pd.DataFrame, world: World, pairs: int, folder: Path) -> None:
         "findings": records(table),
     }
     save_json(summary, folder / "claims.json")
-
-
-def show(table: pd.DataFrame) -> None:
-    """Print the findings."""
-    view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("statement", "verdict", "measured", "95 % interval"):
-        view.add_column(name)
-    for row in records(table):
-        cells = [row[name] for name in ("statement", "verdict", "measured", "interval_95")]
-        view.add_row(*cells, style=_STYLES[row["verdict"]])
-    console.print(view)
-    counts = table["verdict"].value_counts()
-    console.print(", ".join(f"{n} {name}" for name, n in counts.items()), highlight=False)

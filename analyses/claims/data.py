@@ -1,4 +1,4 @@
-"""The statements of the two write-ups that a checkpoint or a run of ours can test, as data.
+"""The write-ups' statements that our checkpoints and runs can test, as data.
 
 Each names its source, the measure that tests it (`analyses.claims`) and what that measure
 needs to know: the numbers here are the write-ups' own.

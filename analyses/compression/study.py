@@ -1,4 +1,4 @@
-"""Does a rank that cannot be trained work when it is reached? Truncation, then a short fine-tune.
+"""Does a rank that cannot be trained work after truncation and a short fine-tune?
 
 Question: the report's Table 7 finds that 303, 295 and 271 parameters rarely or never learn to add
 when they are trained from scratch, and concludes that rank 3 is the minimum viable rank. Is that a

@@ -1,4 +1,4 @@
-"""Training curves kept small: logs of runs as one table, with the recipes that made them beside it.
+"""Training curves kept small: the logs of several runs in one table, and their recipes.
 
     python -m analyses.curves training pipeline transition
     python -m analyses.curves training --take 311p-base

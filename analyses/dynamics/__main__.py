@@ -13,7 +13,15 @@ from tyro.conf import Positional, arg
 
 from analyses.dynamics.config import Config
 from model.errors import InputError
-from model.shell import OutFolder, Output, Workers, print_summary, refuse_cut_off, run_command
+from model.shell import (
+    OutFolder,
+    Output,
+    Workers,
+    print_summary,
+    refuse_cut_off,
+    run_command,
+    show_files,
+)
 
 
 def study_dynamics(
@@ -51,7 +59,8 @@ def study_dynamics(
             measurements = run(read_runs(runs), config, out / "snapshots", workers)
         result = conclude(measurements)
         write(result, folder)
-    print_summary(summarise(measurements, result.onsets), folder)
+    print_summary(summarise(measurements, result.onsets))
+    show_files(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

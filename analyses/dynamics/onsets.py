@@ -87,7 +87,7 @@ class Onset:
 def find_onset(
     steps: Sequence[int], values: Sequence[float], level: float, *, rises: bool, stays: float
 ) -> Onset:
-    """Find the first snapshot past a level that is past for the share `stays` of what follows.
+    """Find the first snapshot past a level after which most snapshots (share `stays`) are past it.
 
     Args:
         steps: Steps of the snapshots, rising.

@@ -1,4 +1,4 @@
-"""Whose mechanism a gallery figure shows: the model, its name, and untrained ones beside it."""
+"""Which model a gallery figure shows, and the untrained ones beside it."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Gallery: the carry-flow diagram of a sum, where the model is at its worst and where it is not."""
+"""Gallery: carry-flow diagrams of a long chain and of the sum with the least margin."""
 
 import numpy as np
 import pandas as pd
@@ -117,11 +117,11 @@ def caption(tables: Tables) -> str:
         )
 
     return (
-        f"Carry flow of two sums, {subject_of(tables)}: most significant column on the left, "
-        "columns tinted by what they do with a carry, arches from the column that makes a carry to "
-        "the one that gets it, lines from the marked column's answer to its sources as thick as "
-        "its attention weight. Answers are greedy; the first wrong column is marked, in sums that "
-        "are right the end of the chain (left) or the least margin (right). Left: a chain of "
+        f"Carry flow of two sums, {subject_of(tables)}; the most significant column is on the "
+        "left. Colours say what a column does with a carry. Arches lead from the column that makes "
+        "a carry to the one that gets it. Lines lead from the answer of the marked column to its "
+        "sources, as thick as its attention. Answers are greedy. The first wrong column is marked; "
+        "in a right sum, the end of the chain (left) or the least margin (right). Left: a chain of "
         f"carries, {describe('chain')}. Right: the least margin of {number(tables, 'pairs'):,.0f} "
         f"pairs, uniform and with evenly spread chains, {describe('least')}; "
         f"{number(tables, 'failing'):,.0f} of these pairs have a wrong digit."

@@ -268,23 +268,23 @@ def caption(tables: Tables) -> str:
     if len(failing):
         first = failing.iloc[0]
         listed = (
-            f"(c) The contexts of heaviest exact mass that is proved to fail, with their part; "
-            f"{len(failing)} contexts of the map have failing pairs, the first {first['mass']:.3e} "
-            "of all pairs."
+            f"(c) The contexts with the most pairs proved to fail, and the share of their pairs "
+            f"that fails. {len(failing)} contexts of the map have failing pairs; those of the "
+            f"first are {first['mass']:.3e} of all pairs."
         )
     else:
         listed = "(c) Nothing is proved to fail; instead the thinnest contexts that were found."
     return (
         f"Atlas of failures, {subject_of(tables)}: in real arithmetic {proved}. (a) Contexts of "
         "columns 1 to 10: digit sum of the column, and of the column below with its carry in. "
-        f"Blue: least margin in {number(tables, 'pairs'):,.0f} pairs on the true prefix (the "
-        "darker the thinner); from yellow to black: exact share of the context's pairs that is "
-        f"proved to fail; {number(tables, 'failing'):,.0f} pairs of the sample have a wrong digit. "
-        f"(b) Least margin by column in the sample, and after an attack on its {ATTACKED} thinnest "
-        f"pairs that changes up to {STEPS} other digits; the least of all is "
+        f"Blue: least margin in {number(tables, 'pairs'):,.0f} pairs on the true prefix, darker "
+        "where it is thinner. From yellow to black: exact share of the context's pairs that is "
+        f"proved to fail. {number(tables, 'failing'):,.0f} pairs of the sample have a wrong digit. "
+        f"(b) Least margin by column in the sample, and after an attack. The attack changes up to "
+        f"{STEPS} other digits of the {ATTACKED} thinnest pairs. The least margin it found is "
         f"{thinnest['attacked']:.3f}, {thinnest['context']} ({thinnest['a']:.0f} + "
-        f"{thinnest['b']:.0f}). {listed} Least margins that were found are no lower bounds; what "
-        "is proved is only the sign."
+        f"{thinnest['b']:.0f}). {listed} A margin that was found is no lower bound; only its sign "
+        "is proved."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a figure of the gallery is: data computed once; a drawing and a caption of the data alone.
+"""A figure of the gallery: its data is computed once, drawing and caption need only the data.
 
 On disk a figure NAME is OUT/NAME.png (svg, pdf), its tables OUT/data/NAME.TABLE.csv, its caption
 OUT/NAME.txt, and OUT/NAME.json, which says what it was computed from. A figure whose tables are

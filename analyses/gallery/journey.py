@@ -102,7 +102,7 @@ def read_shipped() -> list[dict[str, Any]]:
 
 
 def read_printed(text: str) -> tuple[float, float, float]:
-    """Turn an accuracy as printed into an error rate with the bounds that its digits leave.
+    """Turn a printed accuracy into an error rate, with bounds from its rounding.
 
     Args:
         text: Such as "99.69%" or ">= 99.97%".

@@ -33,7 +33,7 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 def chain_below(a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch 11"]:
-    """Count, per column, the columns below that its carry hangs on: the run of nines, and one more.
+    """Count the columns below that decide each carry: the run of nines, and one more.
 
     1: the column below decides alone; k: k - 1 columns below propagate, and the k-th, or the bottom
     of the sum, decides. 0 for column 0. Where a carry comes in, this is `model.task.chain_length`.
@@ -189,9 +189,10 @@ def caption(tables: Tables) -> str:
     return (
         f"Margins by length of the carry chain, {subject_of(tables)}: "
         f"{number(tables, 'uniform'):,.0f} uniform pairs, {number(tables, 'stratified'):,.0f} with "
-        f"evenly spread chains and the named hard ones, {n:,} answer digits, each on the true "
-        "prefix. Length k: the k - 1 columns below add up to nine, so that the carry in is decided "
-        "k columns below; the control for length is the chain through which no carry comes. (a) "
+        f"evenly spread chains and the named hard ones. Each of the {n:,} answer digits is judged "
+        "on the true prefix. In a chain of length k the k - 1 columns below add up to nine, so the "
+        "column k below decides the carry in. The control are chains of that length without a "
+        "carry. (a) "
         "Logit of the right digit less the largest other one: 1st to 99th percentile, quartiles, "
         f"median and least. The least margin is {worst['least']:.2f} at {worst['a']:.0f} + "
         f"{worst['b']:.0f}, column {worst['column']:.0f}, chain {worst['chain']:.0f} "

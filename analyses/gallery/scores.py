@@ -213,19 +213,20 @@ def caption(tables: Tables) -> str:
         return f"{mean['a_i'] - mean[role]:.2f}"
 
     return (
-        f"Exact attention scores, {subject_of(tables)}: q . k / sqrt(d), a function of (column, "
-        f"s_{{i-1}}) and (position, token), so that these {len(tables['scores']):,} numbers are "
-        "all that can occur; no sample is involved and no change of gauge moves them. (a) Each row "
-        f"less its mean over the prompt, which the softmax does not see. (b) Column {SHOWN}, mean "
-        "over the query digit (bands: least to greatest over query digits and places of a role): "
+        f"Exact attention scores, {subject_of(tables)}: q . k / sqrt(d). A score depends only on "
+        f"(column, s_{{i-1}}) and (position, token), so these {len(tables['scores']):,} numbers "
+        "are all that can occur. Nothing is sampled, and no change of gauge moves them. (a) Each "
+        "row less its mean over the prompt, because the softmax does not see the mean. (b) Column "
+        f"{SHOWN}, mean over the query digit; bands: least to greatest over query digits and "
+        "places of a role. "
         f"a_i scores {lead('a_{i-1}')} above a_{{i-1}}, {lead('a_{i+1}')} above a_{{i+1}} and "
-        f"{lead('other a')} above other digits of a (an e-fold of weight each unit); over all "
-        "digits of source and query the score of a_i moves by "
+        f"{lead('other a')} above other digits of a. Each unit multiplies the weight by e. Over "
+        "all digits of source and query the score of a_i moves by "
         f"{shown['max'].max() - shown['min'].min():.2f}. (c) Shares of the variance of operand "
         "scores, mean of columns 1 to 10: "
         + ", ".join(f"{part} {share[part]:.2g} (random init {control[part]:.2g})" for part in PARTS)
-        + '; "query digit" is all that changes with s_{i-1}, random init (open) the mean of '
-        f"{number(tables, 'inits'):.0f} untrained models; shares below {FLOOR:g} are drawn at it."
+        + '. "Query digit" is all that changes with s_{i-1}. Random init (open) is the mean of '
+        f"{number(tables, 'inits'):.0f} untrained models. Shares below {FLOOR:g} are drawn at it."
     )
 
 

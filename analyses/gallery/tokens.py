@@ -178,11 +178,11 @@ def caption(tables: Tables) -> str:
         "principal axes of the ten; signs are placed on the same axes where they fall inside the "
         f"plot. (b) Coordinate by digit{f', first {len(MARKERS)} axes' if outside else ''}. Of the "
         f"variance, {describe(1)}; {describe(2)}; random points: {number(tables, 'draws'):.0f} "
-        "draws of ten normal points in as many dimensions. (c) Distances between digits. Rotations "
-        "of the residual stream that its norms do not see, one scale, and a vector moved from all "
-        "tokens to all positions change none of this but the signs of the axes; single stored "
-        "coordinates would mean nothing. The tied head reads these points through the gain of the "
-        "last norm."
+        "draws of ten normal points in as many dimensions. (c) Distances between digits. Some "
+        "changes of the stored numbers leave the network as it is: a rotation that the norms do "
+        "not see, a scale, a vector moved from all tokens to all positions. They change nothing "
+        "here but the signs of the axes. The tied head reads these points through the gain of "
+        "the last norm."
     )
 
 

@@ -1,4 +1,4 @@
-"""The transition of 262p against that of 274p: in which run it comes, and what moves first.
+"""When do 262p and 274p make their transition, and what moves first?
 
 Drawn from the curves that `python -m analyses.curves transition` keeps.
 """

@@ -216,12 +216,12 @@ def caption(tables: Tables) -> str:
     which = f"The {shown} units" if shown == len(units) else f"{shown} of {len(units)} units"
     low, high = sorted(tables["maps"]["column"].unique())
     return (
-        f"What the feed-forward units compute, {subject_of(tables)}. {which}, by falling effect on "
-        "the digits' logits (percentage: the unit's share of it; effect is the standard deviation "
-        "of the unit times the length of the logits that it writes). Maps: mean activation after "
-        f"the GELU by digit sum S = a_i + b_i and digit before, in columns {low} and {high}, the "
-        f"two whose maps differ most; {number(tables, 'pairs'):,.0f} uniform pairs, true digits "
-        "fed back; grey: does not occur. Table: eta squared by class, columns "
+        f"What the feed-forward units compute, {subject_of(tables)}. {which}, those with the "
+        "largest effect on the digits' logits first. Effect is the standard deviation of the unit "
+        "times the length of the logits that it writes; percentages are shares of it. Maps: mean "
+        "activation after the GELU by digit sum S = a_i + b_i and the answer digit before, in "
+        f"columns {low} and {high}, whose maps differ most ({number(tables, 'pairs'):,.0f} uniform "
+        "pairs, true digits fed back; grey: does not occur). Table: eta squared by class, columns "
         f"{COLUMNS[0]} to {COLUMNS[-1]} together. The soft place value is "
         "u' = S + (a_{i-1} + b_{i-1} - s_{i-1}) / 10, which is S + c_i - c_{i-1} / 10. Weighted by "
         f"effect: the column alone explains {mean['column']:.3f}, S and s_{{i-1}} "

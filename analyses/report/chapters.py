@@ -1,4 +1,4 @@
-"""The sections of a report: which there are, and how missing ones are made, several at a time."""
+"""The sections of a report, and how missing ones are made."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""The studies behind the training tables: what each trains, and how it stands beside the write-ups.
+"""The studies behind the training tables: what each trains and compares with the write-ups.
 
 The pairs of a seed are ours, not those of the write-ups' generator: seeds of equal number are not
 the same run, so rates are compared, and single seeds only listed.

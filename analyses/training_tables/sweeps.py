@@ -1,4 +1,4 @@
-"""The sweeps that the training tables are made of: which runs, where they are kept, how they rate.
+"""The sweeps behind the training tables: which runs, where they lie, and their rates.
 
 A sweep serves every table that needs it: its runs lie in RUNS/sweep-NAME and are resumed, its rows
 are added to OUT/sweeps/NAME.csv, beside NAME.json with the recipe. Seeds whose rows are there, of

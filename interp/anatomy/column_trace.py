@@ -1,4 +1,4 @@
-"""One answer column of a network, every activation by name, with edits: what patching stands on.
+"""One answer column of a network: every activation by name, and edits of them for patching.
 
 A single layer makes a column's logits a function of the residual stream before the layer at its
 sources and at its query; nothing later is read. So one column is traced alone, in the weights' own

@@ -118,7 +118,7 @@ def after(site: str) -> tuple[str, ...]:
 
 
 def upstream(trace: Trace, site: str) -> Trace:
-    """Keep what an edit at `site` leaves as it is: every site computed up to it, itself included.
+    """Keep the sites that are computed before an edit at `site` acts, and `site` itself.
 
     The order of `HOOKS` is that of the computation, so a site that is merely earlier than `site`
     cannot depend on it.

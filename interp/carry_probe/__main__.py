@@ -20,6 +20,7 @@ from model.shell import (
     print_summary,
     progress_bar,
     run_command,
+    show_files,
 )
 
 
@@ -73,7 +74,8 @@ def carry_probe(
         with output.writing():
             write(result, folder, workers)
         progress.remove_task(task)
-    print_summary(summarise(result), folder)
+    print_summary(summarise(result))
+    show_files(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

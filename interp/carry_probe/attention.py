@@ -87,7 +87,7 @@ def with_random_init(table: pd.DataFrame, controls: Sequence[pd.DataFrame]) -> p
 
 
 def pattern_baselines(network: Network, data: ProbeInputs, columns: Sequence[int]) -> pd.DataFrame:
-    """Replace the pattern by its position mean or by the uniform causal one, and read the digit.
+    """Ask how often the digit is right when the pattern is fixed to a mean or made uniform.
 
     Returns:
         One row per column and pattern ("live", "position mean", "uniform causal"): accuracy of the
@@ -125,7 +125,7 @@ def pattern_baselines(network: Network, data: ProbeInputs, columns: Sequence[int
 
 
 def score_table(network: Network) -> Float[Tensor, "column query pos token"]:
-    """Tabulate every score that the layer can compute: it is finite, so this is all of it.
+    """Tabulate every attention score that can occur; there are finitely many.
 
     Returns:
         q . k / sqrt(d_head) for answer column x query token x source position x source token,

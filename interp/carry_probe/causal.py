@@ -1,4 +1,4 @@
-"""Whether the network uses the carry where it is: interchanges between pairs that differ in it.
+"""Does the network use the carry? Pairs that differ only in it swap activations.
 
 A pair (`CarryPairs`) has everything in common but carry_in, so a swap of the carry, and of nothing
 else, must move the answer digit by exactly one: up from the run without it, down from the other.

@@ -64,7 +64,7 @@ def probe_projection(
 def widen(
     basis: Basis, rank: int, difference: Float[Tensor, "batch width"]
 ) -> Float[Tensor, "width wide"]:
-    """Add to a basis the directions in which a difference has least: it then swaps hardly more."""
+    """Add directions to a basis in which a difference is small and hardly swaps more."""
     rest = difference - project(difference, basis)
     least_first = torch.linalg.svd(rest, full_matrices=True).Vh.flip(0)
     for direction in least_first:

@@ -1,4 +1,4 @@
-"""What each source of attention does for the answer: edges cut one role at a time.
+"""What does each source of attention do for the answer? Edges are cut, one role at a time.
 
 An edge is what the sources of one role write into the query's residual stream. It is cut in five
 ways that answer different questions: `zero` removes it; `mean` puts its position mean in its place

@@ -1,4 +1,4 @@
-"""Linear probes with their floors: what one accuracy needs around it before it means anything.
+"""Linear probes, and the floors without which an accuracy means nothing.
 
 Global: one logistic regression for all inputs. Conditional: one for each value of a_i + b_i, the
 hits pooled. Shared: one direction for all values, with an intercept for each. Every score comes

@@ -15,6 +15,7 @@ from interp.carry_probe.data import FEATURES
 from interp.carry_probe.plots_attention import draw_scores, role_label
 from interp.carry_probe.plots_causal import draw_causal, draw_prefixes
 from interp.carry_probe.result import Result
+from interp.carry_probe.summary import find_attention, find_presence, message
 from interp.output import TWO_COLUMNS, paper_style
 from model.task import N_DIGITS
 
@@ -60,7 +61,8 @@ def draw_main(result: Result) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 3.3), width_ratios=[1.25, 1.0])
     _attention_map(left, result.tables["attention"])
     _probe_sites(right, result.tables["probes"])
-    figure.suptitle(f"{result.name}: where answer columns look, and where the carry can be read")
+    probed = not result.tables["probes"].empty
+    figure.suptitle(message(result, find_presence if probed else find_attention))
     return figure
 
 

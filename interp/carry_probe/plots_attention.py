@@ -1,4 +1,4 @@
-"""Figure of the carry probe about attention: the exact scores, and what each edge is worth."""
+"""Figure of the carry probe: every attention score, and the accuracy without each edge."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from interp.anatomy import ROLES
 from interp.carry_probe.edges import CUTS, NORMS
 from interp.carry_probe.result import Result
+from interp.carry_probe.summary import find_attention, message
 from interp.output import TWO_COLUMNS
 from model.task import N_PROMPT, PLUS
 
@@ -26,7 +27,7 @@ def draw_scores(result: Result) -> Figure:
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(TWO_COLUMNS, 5.6), height_ratios=[1.5, 1.0])
     score_map(top, result.scores)
     _edges(bottom, result.tables["edges"])
-    figure.suptitle(f"{result.name}: exact attention scores, and what each edge is worth")
+    figure.suptitle(message(result, find_attention))
     return figure
 
 

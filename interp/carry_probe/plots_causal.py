@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from interp.carry_probe.prefix import RIVALS
 from interp.carry_probe.result import Result
+from interp.carry_probe.summary import find_account, find_use, message
 from interp.output import TWO_COLUMNS
 
 RIVAL_LABELS = {
@@ -31,7 +32,7 @@ def draw_causal(result: Result) -> Figure:
     _interchange(figure.add_subplot(grid[:, 0]), result.tables["interchange"])
     _doses(figure.add_subplot(grid[0, 1]), result.tables["steering"])
     _paths(figure.add_subplot(grid[1, 1]), result.tables["reader"])
-    figure.suptitle(f"{result.name}: moving the carry, and nothing else, at one site")
+    figure.suptitle(message(result, find_use))
     return figure
 
 
@@ -120,7 +121,7 @@ def draw_prefixes(result: Result) -> Figure:
     _response(left, response)
     _shifts(middle, response)
     _rivals(right, result.tables["rivals"])
-    figure.suptitle(f"{result.name}: the next digit under a wrong previous digit")
+    figure.suptitle(message(result, find_account))
     return figure
 
 

@@ -53,6 +53,13 @@ def summarise(result: Result) -> Summary:
     )
 
 
+def message(result: Result, find: Callable[[Tables], Finding]) -> str:
+    """Say a finding as the title of its figure."""
+    row, sentence = find(result.tables)
+    text = sentence or f"attention puts {row.number} ({row.control})"
+    return f"{result.name}: {text.removesuffix('.').replace('It is ', 'the carry is ', 1)}"
+
+
 def _answers(tables: Tables) -> Finding:
     table = tables["patterns"].pivot(index="column", columns="pattern", values="accuracy")
     right = answered(tables["patterns"])
@@ -65,7 +72,8 @@ def _answers(tables: Tables) -> Finding:
     )
 
 
-def _attention(tables: Tables) -> Finding:
+def find_attention(tables: Tables) -> Finding:
+    """Say whether attention singles out the digits of columns i and i - 1."""
     shares = local_attention(tables["attention"])
     weight, even = (percent(shares[name].sum()) for name in ("weight", "uniform"))
     verdict = _yes(is_local(shares))
@@ -83,7 +91,8 @@ def _before(tables: Tables) -> Finding:
     )
 
 
-def _after(tables: Tables) -> Finding:
+def find_presence(tables: Tables) -> Finding:
+    """Say where and in which columns a probe reads the carry."""
     rows = carry_rows(tables["probes"], "conditional")
     site, found, among = best_present(rows)
     columns = some_of(found, among)
@@ -95,7 +104,8 @@ def _after(tables: Tables) -> Finding:
     )
 
 
-def _use(tables: Tables) -> Finding:
+def find_use(tables: Tables) -> Finding:
+    """Say in which columns swapping the carry's direction moves the digit."""
     judged, rates = used(tables["interchange"]), moved(tables["interchange"], "mean difference")
     site = best_site(judged, rates)
     found = list(judged.columns[judged.loc[site] == 1])
@@ -147,7 +157,8 @@ def _path(tables: Tables) -> Finding:
     return Row("through the MLP alone?", _yes(bool(through >= USED)), number, control), ""
 
 
-def _account(tables: Tables) -> Finding:
+def find_account(tables: Tables) -> Finding:
+    """Say what the carry acts like when a wrong digit is fed."""
     by_column = accounts(tables["rivals"])
     among, best = list(by_column.index), str(by_column.value_counts().index[0])
     chosen = [column for column in among if by_column[column] == best]
@@ -180,12 +191,12 @@ def _yes(holds: bool) -> str:
 
 FINDINGS: tuple[tuple[Callable[[Tables], Finding], str], ...] = (
     (_answers, "patterns"),
-    (_attention, "attention"),
+    (find_attention, "attention"),
     (_before, "probes"),
-    (_after, "probes"),
-    (_use, "interchange"),
+    (find_presence, "probes"),
+    (find_use, "interchange"),
     (_route, "interchange"),
     (_path, "reader"),
-    (_account, "rivals"),
+    (find_account, "rivals"),
 )
 """The rows in order, each with the table that it needs."""

@@ -84,11 +84,12 @@ def _answers(patterns: pd.DataFrame) -> Statement:
     live, right = accuracy["live"], answered(patterns)
     worst = int(live.idxmin())
     text = (
-        f"With true prefixes the network answers {share(live.index[right], live.index)} (at least "
-        f"{_percent(CORRECT)} right). Mean "
-        f"{_percent(live.mean())}, lowest column {worst} with {_percent(live.min())}; with every "
-        f"pattern replaced by its position mean {_percent(accuracy['position mean'].mean())}, by "
-        f"the uniform causal pattern {_percent(accuracy['uniform causal'].mean())}."
+        f"With true prefixes the network answers {share(live.index[right], live.index)}: at least "
+        f"{_percent(CORRECT)} of their digits are right. The mean of all columns is "
+        f"{_percent(live.mean())}, the lowest is column {worst} with {_percent(live.min())}. With "
+        f"every attention pattern replaced by its mean at each position, "
+        f"{_percent(accuracy['position mean'].mean())} are right, and with uniform attention "
+        f"{_percent(accuracy['uniform causal'].mean())}."
     )
     return Statement("answers", bool(right.all()), text)
 
@@ -111,9 +112,10 @@ def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
         frozen = edges[(edges["cut"] == "mean") & (edges["norm"] == "frozen")]
         frozen = frozen[frozen["path"] == "direct"].groupby("role")["drop"].mean()
         text += (
-            f" Accuracy of the digit with one edge set to its position mean: {_roles(total, 3)}; "
-            f"margin lost by the direct path alone, of {edges['clean_margin'].mean():.2f}: "
-            f"{_roles(direct, 2)} (norms frozen: {_roles(frozen, 2)})."
+            f" With one edge set to its mean at each position, the digit is right this often: "
+            f"{_roles(total, 3)}. Of a margin of {edges['clean_margin'].mean():.2f} the direct "
+            f"path "
+            f"alone then loses {_roles(direct, 2)}; with norms frozen, {_roles(frozen, 2)}."
         )
     return Statement("attention", looks, text)
 
@@ -148,12 +150,12 @@ def _present(probes: pd.DataFrame, kind: str) -> Statement:
     if 0 < len(columns) < len(best):
         passed = best["column"].isin(columns)
         text += (
-            f" (there {_percent(best['accuracy'][passed].mean())}, in the others "
-            f"{_percent(best['accuracy'][~passed].mean())})"
+            f" ({_percent(best['accuracy'][passed].mean())} in these columns, "
+            f"{_percent(best['accuracy'][~passed].mean())} in the others)"
         )
     text += (
-        f", lowest column {worst['column']} with {_percent(worst['accuracy'])} (95 % interval "
-        f"{worst['low']:.3f} to {worst['high']:.3f}). Floors: s_(i-1) alone "
+        f". The lowest is column {worst['column']} with {_percent(worst['accuracy'])} (95 % "
+        f"interval {worst['low']:.3f} to {worst['high']:.3f}). The floors are: s_(i-1) alone "
         f"{_percent(best['bayes_query'].mean())}, "
     )
     if best["bayes_below"].notna().any():
@@ -161,7 +163,8 @@ def _present(probes: pd.DataFrame, kind: str) -> Statement:
     text += (
         f"best random init {_percent(best['random_init_max'].mean())}, shuffled labels "
         f"{_percent(best['shuffled'].mean())}, control task "
-        f"{_percent(best['control_task'].mean())}; Holm's correction over {len(probes)} scores."
+        f"{_percent(best['control_task'].mean())}. P-values have Holm's correction over "
+        f"{len(probes)} scores."
     )
     others = [str(s) for s in found.index if s != site and columns and found.loc[s, columns].all()]
     if columns:
@@ -170,8 +173,8 @@ def _present(probes: pd.DataFrame, kind: str) -> Statement:
     if not aside.empty and site not in OF_SOURCES:
         each = aside.groupby("site", sort=False)["accuracy"].mean()
         text += (
-            f" Not counted, since they have a number for each source as the digits themselves "
-            f"({_percent(best['raw_digits'].mean())}) do: "
+            f" Scores and patterns are not counted, because they hold a number for each digit, as "
+            f"the digits themselves do ({_percent(best['raw_digits'].mean())}): "
             f"{', '.join(f'{name} {_percent(score)}' for name, score in each.items())}."
         )
     return Statement(f"present, {kind}", len(columns) == len(found.columns), text)
@@ -195,10 +198,11 @@ def _used(interchange: pd.DataFrame) -> Statement:
     ):
         if columns:
             parts.append(
-                f"moves the digit {how} in {listed(columns)}: {over('mean difference', columns)} "
-                f"(random move of the same length {over('random', columns)}, whole activation "
-                f"{over('full', columns)}, whole activation of an input with the same carry "
-                f"{over('same carry', columns)})"
+                f"In {listed(columns)} this moves the digit {how}: "
+                f"{over('mean difference', columns)}. Swapping the whole activation moves "
+                f"{over('full', columns)}, a random direction of the same length "
+                f"{over('random', columns)}, the whole activation between inputs of equal carry "
+                f"{over('same carry', columns)}."
             )
     listing = [f"the probe's {_percent(methods['probe'].loc[site].mean())}"]
     for method in ("DAS 1", "DAS 2", "DAS 3"):
@@ -206,15 +210,15 @@ def _used(interchange: pd.DataFrame) -> Statement:
             listing.append(f"{method} {_percent(methods[method].loc[site].mean())}")
     complete = [str(s) for s in judged.index if (judged.loc[s] == 1).all()]
     text = (
-        f"Swapping one direction at {site}, the mean carry difference, between inputs that differ "
-        f"only in carry_in {'; '.join(parts)}. Other directions there, mean of columns: "
-        f"{', '.join(listing)}. Sites where it moves the digit in every column: "
+        f"Two inputs that differ only in carry_in swap one direction at {site}: their mean "
+        f"difference. {' '.join(parts)} Other directions there move, in the mean of columns: "
+        f"{', '.join(listing)}. Sites where the swap moves the digit in every column: "
         f"{', '.join(complete) or 'none'}."
     )
     if illusions := dormant(interchange):
         text += (
-            f" Not counted, since they move more than the whole activation does and so open a path "
-            f"that is dormant otherwise: {', '.join(illusions)}."
+            f" Some swaps move more digits than the whole activation does. They open a path that "
+            f"is dormant otherwise, and are not counted: {', '.join(illusions)}."
         )
     return Statement("used", len(wholly) == len(row), text)
 
@@ -226,14 +230,15 @@ def _degrees(row: pd.Series) -> tuple[list[int], list[int]]:
 def _route(interchange: pd.DataFrame) -> Statement:
     full, same = (moved(interchange, m).mean(axis=1) for m in ("full", "same carry"))
     by_column = route(interchange)
-    names = {"values": "all values", "keys": "all keys", "keys and values": "both"}
-    listing = [
-        f"{name} {_percent(full[site])} (of an input with the same carry {_percent(same[site])})"
-        for site, name in names.items()
-    ]
+    names = {"values": "values", "keys": "keys", "keys and values": "both"}
+    different, equal = (
+        ", ".join(f"{name} {_percent(rate[site])}" for site, name in names.items())
+        for rate in (full, same)
+    )
     text = (
-        f"By route the carry is brought {grouped(by_column)}. Digits moved by one, mean of "
-        f"columns, when swapping {', '.join(listing)}."
+        f"The carry is brought {grouped(by_column)}. All values or keys of attention are swapped "
+        f"between two inputs. This share of digits moves by one, in the mean of columns, when the "
+        f"inputs differ in carry_in: {different}; when their carry is equal: {equal}."
     )
     return Statement("route of attention", bool((by_column == "by the values").all()), text)
 
@@ -245,17 +250,17 @@ def _path(reader: pd.DataFrame) -> Statement:
     both = rows[(rows["part"] == "read") & (rows["path"] == "both")].set_index("column")["moved"]
     enough = both >= USED
     text = (
-        f"Of the difference at resid_mid, what the feed-forward layer reads "
-        f"({dimension['read']} of {dimension['whole']} dimensions) suffices in "
-        f"{share(both.index[enough], both.index)}: it moves {_percent(live['read', 'both'])}, "
+        f"The feed-forward layer reads {dimension['read']} of {dimension['whole']} dimensions of "
+        f"the difference at resid_mid. These suffice in {share(both.index[enough], both.index)}: "
+        f"they move {_percent(live['read', 'both'])} of the digits, "
     )
     text += (
         f"the rest {_percent(live['unread', 'both'])}"
         if dimension["unread"]
-        else "and nothing is left that it does not read"
+        else "and the layer reads everything"
     )
     text += (
-        f" (random difference of the same length {_percent(live['random', 'both'])}). The whole "
+        f"; a random difference of the same length {_percent(live['random', 'both'])}. The whole "
         f"difference acts {grouped(path(reader))}: through the feed-forward layer alone it moves "
         f"{_percent(live['whole', 'feed-forward'])}, through the skip alone "
         f"{_percent(live['whole', 'skip'])}."
@@ -268,11 +273,11 @@ def _dose(steering: pd.DataFrame) -> Statement:
     by_column = dose(steering)
     table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
     text = (
-        f"Adding the mean carry difference once at resid_mid to inputs without a carry moves "
-        f"{_percent(table['carry', 1.0, 1])} of the digits by one (random direction "
-        f"{_percent(table['random', 1.0, 1])}); added twice, {_percent(table['carry', 2.0, 2])} "
-        f"move by two and {_percent(table['carry', 2.0, 1])} by one (mean of columns): the digit "
-        f"{grouped(by_column)}."
+        f"The mean carry difference is added at resid_mid to inputs without a carry. Added once, "
+        f"it moves {_percent(table['carry', 1.0, 1])} of the digits by one, a random direction "
+        f"{_percent(table['random', 1.0, 1])}. Added twice, it moves "
+        f"{_percent(table['carry', 2.0, 2])} by two and {_percent(table['carry', 2.0, 1])} by one "
+        f"(means of columns). So the digit {grouped(by_column)}."
     )
     return Statement("dose", bool((by_column != NOT_MOVED).all()), text)
 
@@ -284,12 +289,12 @@ def _prefix(rivals: pd.DataFrame, response: pd.DataFrame) -> Statement:
     minus = float((low["shift -1"] * low["n"]).sum() / max(low["n"].sum(), 1))
     by_column = accounts(rivals)
     text = (
-        f"Under a wrong s_(i-1) the response fits {grouped(by_column)}. Explained (held-out R^2, "
-        f"mean of columns) by t - s_(i-1), t = a_(i-1) + b_(i-1), as a line {score['linear']:.3f}, "
-        f"as a step {score['step']:.3f}, as a ramp between saturation points {score['ramp']:.3f}; "
-        f"by t alone {score['flat']:.3f}, by s_(i-1) alone {score['fed']:.3f}, by a free table of "
-        f"both {score['lookup']:.3f}. At t - s_(i-1) >= 16 the digit moves by two in "
-        f"{_percent(two)}, at <= -7 by minus one in {_percent(minus)}."
+        f"When a wrong s_(i-1) is fed, the response fits {grouped(by_column)}. With t = a_(i-1) + "
+        f"b_(i-1), held-out R^2 (mean of columns) is {score['linear']:.3f} for a line in "
+        f"t - s_(i-1), {score['step']:.3f} for a step and {score['ramp']:.3f} for a ramp. It is "
+        f"{score['flat']:.3f} for t alone, {score['fed']:.3f} for s_(i-1) alone and "
+        f"{score['lookup']:.3f} for a free table of both. At t - s_(i-1) >= 16 the digit moves by "
+        f"two in {_percent(two)} of cases, at <= -7 by minus one in {_percent(minus)}."
     )
     return Statement("inconsistent prefixes", bool((by_column != ACCOUNTS[3]).all()), text)
 

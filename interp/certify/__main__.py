@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from interp.certify.config import CertifyConfig
-from model.shell import OutFolder, Output, print_summary, run_command
+from model.shell import OutFolder, Output, print_summary, run_command, show_files
 
 
 def certify_command(
@@ -33,8 +33,8 @@ def certify_command(
         result = run(read.model, config)
         with output.writing():
             write(result, folder)
-    said = summarise(result.certificate, result.columns, result.atlas, read.name)
-    print_summary(said, folder)
+    print_summary(summarise(result.certificate, result.columns, result.atlas, read.name))
+    show_files(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -58,7 +58,7 @@ def members(group: int) -> np.ndarray:
 
 
 def _given_carry() -> np.ndarray:
-    """Tabulate the class that remains of a class when its carry out is known; -1 if none."""
+    """Tabulate the part of each class that has a given carry out; -1 if there is none."""
     table = np.full((N_CLASSES, 2), -1, dtype=np.int16)
     for carry in range(2):
         table[ALL, carry] = table[CARRY + carry, carry] = CARRY + carry

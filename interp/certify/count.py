@@ -49,7 +49,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Automaton:
-    """Reads options of groups 0 to 9; state 0: no cell can be completed any more, 1: one is.
+    """Reads a pair's digits from group 0 to 9. State 0: in no cell for certain; 1: in one.
 
     Attributes:
         start: The state before group 0.

@@ -1,4 +1,4 @@
-"""What each class of each digit group can bring into attention: a box around a centre.
+"""What can each class of digits bring into attention? A centre and a box around it.
 
 For answer column i and query token t, source j with token x has weight w = exp(score - top) and
 value ov[j, x]; the attention output is sum w ov / sum w. Shifting every value by one reference

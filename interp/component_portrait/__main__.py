@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from interp.component_portrait.config import Config
-from model.shell import OutFolder, Output, console, run_command, show_files
+from model.shell import OutFolder, Output, print_summary, run_command, show_files
 
 
 def draw_component(
@@ -27,7 +27,7 @@ def draw_component(
             out/component_portrait/CHECKPOINT.
     """
     from interp.component_portrait.instrument import run, write
-    from interp.component_portrait.portrait import describe
+    from interp.component_portrait.summary import summarise
     from model.checkpoint import read_checkpoint
 
     source = read_checkpoint(checkpoint)
@@ -37,8 +37,7 @@ def draw_component(
         result = run(source.model, config)
         with output.writing():
             write(result, source.name, config, stem)
-    for line in describe(result):
-        console.print(line, highlight=False)
+    print_summary(summarise(result, source.name))
     show_files(folder)
 
 

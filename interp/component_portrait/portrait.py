@@ -1,8 +1,7 @@
-"""A portrait as data: what a component reads and writes, measured, and the words for it."""
+"""A portrait as data: what a component reads and writes, measured."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +28,8 @@ class Result:
             sources; W_OV, W_KV, W_V: standard deviation of what comes from each role, attention
             applied. Empty for the others.
         by_class: Forced error per (digit sum, carry in) with the component replaced.
-        by_column: Forced error per answer column with the component replaced, with interval.
+        by_column: Digits right per answer column, true digits fed back, with the component
+            replaced (`value`, with interval) and without (`value_intact`).
     """
 
     name: str
@@ -87,33 +87,3 @@ def class_fit(classes: Int[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
     size = int(classes.max()) + 1
     sums = torch.zeros(size, dtype=y.dtype).index_add_(0, classes, y)
     return float((sums**2 / torch.bincount(classes, minlength=size).clamp(min=1)).sum()) / total
-
-
-def describe(result: Result) -> list[str]:
-    """Say in a few computed lines what the numbers of a portrait are."""
-    shares = sorted(result.shares.items(), key=lambda item: -item[1])
-    lines = [
-        f"{result.name}: singular value {result.weight:.4g}",
-        "reading varies with " + ", ".join(f"{name} {value:.3f}" for name, value in shares[:5]),
-    ]
-    if len(result.writes):
-        order = result.writes.argsort(descending=True).tolist()
-        top = ", ".join(f"{result.written[i]} ({result.writes[i]:+.2f})" for i in order[:3])
-        low = ", ".join(f"{result.written[i]} ({result.writes[i]:+.2f})" for i in order[-3:])
-        lines.append(f"writes most for {top}; least for {low}")
-    if result.roles:
-        order = sorted(result.roles.items(), key=lambda item: -item[1])
-        lines.append("by role: " + ", ".join(f"{name} {value:+.3g}" for name, value in order[:6]))
-    worst = result.by_column.sort_values("value").iloc[0]
-    lines.append(
-        f"without it, column {worst['stratum']} suffers most: {worst['value']:.4f} of its digits "
-        f"right ({worst['low']:.4f} to {worst['high']:.4f})"
-    )
-    rates = result.by_class.numpy()
-    if np.nanmax(rates) > 0:
-        total, carry = np.unravel_index(np.nanargmax(rates), rates.shape)
-        lines.append(
-            f"the class that breaks most: digit sum {total} with{'' if carry else 'out'} a carry "
-            f"coming in, {rates[total, carry]:.4f} wrong"
-        )
-    return lines

@@ -1,13 +1,14 @@
 """How many parameters are there really? python -m interp.effective_params 262p."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from interp.effective_params.config import Config
-from model.shell import OutFolder, Output, run_command, show_files
+from model.shell import OutFolder, Output, print_summary, run_command, show_files
 
 
 def count_parameters(
@@ -22,7 +23,8 @@ def count_parameters(
         config: How the Jacobian is sampled.
         out: Folder of the results; by default out/effective_params/CHECKPOINT.
     """
-    from interp.effective_params.instrument import run, show, write
+    from interp.effective_params.instrument import run, write
+    from interp.effective_params.summary import summarise
     from model.checkpoint import read_checkpoint
 
     source = read_checkpoint(checkpoint)
@@ -31,7 +33,7 @@ def count_parameters(
         result = run(source.model, config)
         with output.writing():
             write(result, source.name, config, folder)
-    show(result)
+    print_summary(summarise(asdict(result), source.name))
     show_files(folder)
 
 

@@ -29,7 +29,6 @@ from model.adder import Adder, forward
 from model.config import ModelConfig, qkv_names
 from model.dense import compose
 from model.factored import Params, factor_names
-from model.shell import console
 from model.task import encode, query_position, uniform_pairs
 
 SMALL = 1e-6
@@ -175,18 +174,3 @@ def write(result: Result, name: str, config: Config, folder: Path) -> None:
     content = {"checkpoint": name, "config": asdict(config), **asdict(result)}
     save_json(content, folder / "ranks.json")
     save_figure(plot(result), folder / "spectrum")
-
-
-def show(result: Result) -> None:
-    """Print the counts beside each other."""
-    rows = {
-        "nominal parameters": result.nominal,
-        "gauge directions": result.gauge,
-        "nominal less gauge": result.nominal - result.gauge,
-        "rank of the effective weights": result.weights,
-        "rank of the logits": result.logits,
-        "rank of the log-probabilities": result.log_probabilities,
-    }
-    for name, value in rows.items():
-        console.print(f"{name:32}{value}", highlight=False)
-    console.print(f"gap below the last singular value counted: {result.gap:.1e}", highlight=False)

@@ -18,6 +18,7 @@ from model.shell import (
     print_summary,
     progress_console,
     run_command,
+    show_files,
 )
 from model.sums import HARD_CASES
 
@@ -63,7 +64,6 @@ def failure_diff(
             )
             with output.writing():
                 write_search(other_sums, found.name, seed, folder)
-            status.stop()
             said = summarise_search(other_sums, found.name)
         else:
             config = Config(a=a, b=b, certify=certify, seed=seed)
@@ -71,9 +71,9 @@ def failure_diff(
             status.update("figures")
             with output.writing():
                 write(result, folder)
-            status.stop()
             said = summarise(result)
-    print_summary(said, folder)
+    print_summary(said)
+    show_files(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Direct logit attribution of one column's (rival - true) logit, in terms that sum exactly to it.
+"""Direct logit attribution: the rival's logit less the true one, split into an exact sum.
 
 With the last norm's scale taken as it is, the logit difference is linear in the residual stream:
 token embedding, position embedding, one term per source position (pattern times v W_O), one per

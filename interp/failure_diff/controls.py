@@ -52,7 +52,7 @@ def neighbourhood(column: int) -> range:
 
 
 def two_digit_edits(a: int, b: int, columns: range) -> list[tuple[Edit, ...]]:
-    """List all edits of two digits at once within some columns: 81 for each two digit places."""
+    """List all edits of two digits within some columns; each two places have 81."""
     near = [edit for (edit,) in single_digit_edits(a, b) if edit[1] in columns]
     return [
         (first, second)
@@ -80,7 +80,7 @@ def judge(
     b: Int[Tensor, " batch"],
     focus: Focus,
 ) -> pd.DataFrame:
-    """Say of each pair whether the model adds it, and how it stands at the focus column.
+    """Say of each pair whether the model adds it, and its margin in the focus column.
 
     Returns:
         a, b; `passes` (all 11 digits right, greedy); `right_here` (the column right on the true

@@ -21,7 +21,7 @@ _STREAM = ("skip", "attn_out", "resid_mid", "pre", "post", "mlp_out", "resid_pos
 def bottleneck_coordinates(
     x: Float[Tensor, "batch m"], matrix: Float[Tensor, "m n"]
 ) -> Float[Tensor, "batch r"]:
-    """Coordinates of x W on the right singular vectors of W: what crosses a bottleneck of W.
+    """Coordinates of x W on the right singular vectors of W: all that passes through a bottleneck.
 
     Unlike the stored factor's activation they do not change under (A G, G^-1 B). Signs make each
     singular vector's largest entry positive; r is the numerical rank.

@@ -1,4 +1,4 @@
-"""What the model took for a carry: where an input stands between no carry and carry, and why.
+"""What did the model take for a carry? An input's place between no carry and a carry.
 
 Reference inputs share the column's own digits; those without a carry into it and those with one
 mark the two ends of the model's evidence. The Shapley values of the other columns' digits, each

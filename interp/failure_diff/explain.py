@@ -73,7 +73,7 @@ def _boundary(result: Result) -> list[str]:
 
 
 def pushes(result: Result) -> dict[str, float]:
-    """Say how far the digits of each player moved the gap; nothing where hardly at all."""
+    """Say how far each player's digits moved the gap; empty if the gap hardly moved."""
     moved = {row["player"]: row["contribution"] for row in records(result.tables["evidence"])}
     return moved if abs(sum(moved.values())) >= _NO_MOVE else {}
 

@@ -229,7 +229,7 @@ def _pattern(weights: Dense, a: int, b: int) -> torch.Tensor:
 
 
 def _scale(focus: Focus, columns: pd.DataFrame, references: pd.DataFrame) -> CarryScale | None:
-    """Place the input between no carry and carry, where that is what the two digits differ by."""
+    """Place the input between no carry and a carry, if the error is one of the carry."""
     carry_in = records(columns)[focus.column]["carry_in"]
     return carry_scale(references, focus.gap) if is_carry_error(focus, carry_in) else None
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from interp.rank_ablation.config import Config
-from model.shell import OutFolder, Output, Workers, print_summary, run_command
+from model.shell import OutFolder, Output, Workers, print_summary, run_command, show_files
 
 
 def ablate_checkpoint(
@@ -41,7 +41,8 @@ def ablate_checkpoint(
     with output, output.writing():
         result = run_all(sources, config, folder, workers=workers)
         write(result, [source.name for source in sources], config, folder)
-    print_summary(summarise(result.ablations, result.gauges), folder)
+    print_summary(summarise(result.ablations, result.gauges))
+    show_files(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The forward pass with parts of it replaced per example, compiled: what tables alone cannot say.
+"""The forward pass, compiled, with parts replaced example by example.
 
 Question: what does the network answer when a part of it carries a mean of its class, the value of
 another example, or a norm frozen at the clean run?
@@ -10,6 +10,7 @@ norms may be given their scale. Plain edits of the weights belong in `model.deco
 """
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -124,15 +125,9 @@ def decode_keyed(
     logits = np.empty((n, N_TARGET, tables.W_U.shape[1]), dtype=kind)
     answer = np.empty((n, N_TARGET), dtype=np.int64)
 
-    def array(x: Tensor) -> np.ndarray:
-        return np.ascontiguousarray(x.detach().numpy(), dtype=kind)
-
-    def widen(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0, keyed.q.shape[-1] - x.shape[-1]))
-
-    def lanes(x: Tensor) -> np.ndarray:
-        return array(x.transpose(-1, -2).contiguous())
-
+    array = functools.partial(_array, kind=kind)
+    lanes = functools.partial(_lanes, kind=kind)
+    widen = functools.partial(_widen, width=keyed.q.shape[-1])
     _decode(
         tokens.numpy().copy(),
         greedy,
@@ -158,6 +153,18 @@ def decode_keyed(
     best_other = out.scatter(2, truth[:, :, None], float("-inf")).amax(dim=2)
     margin = (true_logit - best_other).float()
     return Decoded(torch.from_numpy(answer), margin, truth), out
+
+
+def _array(x: Tensor, kind: type) -> np.ndarray:
+    return np.ascontiguousarray(x.detach().numpy(), dtype=kind)
+
+
+def _lanes(x: Tensor, kind: type) -> np.ndarray:
+    return _array(x.transpose(-1, -2).contiguous(), kind)
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(x, (0, width - x.shape[-1]))
 
 
 _KEYS = ("query", "source", "stream")

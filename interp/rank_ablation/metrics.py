@@ -265,7 +265,7 @@ def tabulate_measured(measured: Measured) -> pd.DataFrame:
 def select(
     table: pd.DataFrame, metric: str, *, inputs: str = "uniform", mode: str = "greedy"
 ) -> pd.DataFrame:
-    """Pick the rows of one metric; what only exists with the true digits is taken from there."""
+    """Pick the rows of one metric, forced ones where there are no greedy ones."""
     keys = row_keys()
     modes = set(keys.loc[keys["metric"] == metric, "mode"])
     mode = mode if mode in modes else "forced"

@@ -1,4 +1,4 @@
-"""The position embedding replaced: it varies over positions, not over sums, and so do its kinds.
+"""How parts of the position embedding are replaced: it varies over positions, not over sums.
 
 Question: what of a component of W_pos does the network need: that it is there ("zero"), its value
 averaged over all positions ("mean"), over the positions of the same segment, that is a, +, b, = or

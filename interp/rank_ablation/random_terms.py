@@ -1,4 +1,4 @@
-"""The null of an ablation: a random term of the same Frobenius norm in the place of a component.
+"""The control of an ablation: a random term of the same Frobenius norm is removed instead.
 
 Question: would anything of this size have done the same damage?
 """

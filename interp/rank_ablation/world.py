@@ -132,7 +132,7 @@ def cut(world: World, matrix: str, basis: Basis) -> list[Component]:
 
 
 def _read_covariance(folded: Dense, run: CleanRun, matrix: str) -> Float[Tensor, "m m"]:
-    """Covariance of what the rows of a matrix read; of positions, each is read once."""
+    """Covariance of what a matrix reads; every position counts once."""
     if matrix == "W_pos":
         return covariance(torch.eye(N_INPUT, dtype=folded.W_E.dtype))
     if matrix in ("W_Q", "W_QK"):

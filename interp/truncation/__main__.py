@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from interp.truncation.config import Config
-from model.shell import OutFolder, Output, run_command, show_files
+from model.shell import OutFolder, Output, print_summary, run_command, show_files
 
 
 def truncate_checkpoint(
@@ -25,7 +25,9 @@ def truncate_checkpoint(
         config: What to try.
         out: Folder of the results; by default out/truncation/CHECKPOINT.
     """
-    from interp.truncation.instrument import run, show, write
+    from interp.truncation.config import RANKS
+    from interp.truncation.instrument import run, write
+    from interp.truncation.summary import summarise
     from model.checkpoint import read_checkpoint
 
     source = read_checkpoint(checkpoint)
@@ -34,7 +36,7 @@ def truncate_checkpoint(
         result = run(source.model, config)
         with output.writing():
             write(result, source.name, config, folder)
-    show(result, source.model.config.n_params)
+    print_summary(summarise(result.table, result.smallest, RANKS, source.name))
     show_files(folder)
 
 

@@ -36,7 +36,7 @@ from model.decode import decode, teacher_forced
 from model.dense import dense
 from model.errors import InputError
 from model.intervals import clopper_pearson
-from model.shell import console, follow
+from model.shell import follow
 from model.task import N_INPUT, Pairs, uniform_pairs
 
 Weighting = Literal["svd", "data"]
@@ -214,17 +214,3 @@ def write(result: Result, name: str, config: Config, folder: Path) -> None:
     save_table(result.smallest, folder / "smallest.csv")
     save_json({"checkpoint": name, "config": asdict(config)}, folder / "config.json")
     save_figure(plot(result), folder / "truncation")
-
-
-def show(result: Result, n_params: int) -> None:
-    """Print the smallest network at each threshold."""
-    for row in result.smallest.to_dict("records"):
-        if pd.isna(row.get("n_params", float("nan"))):
-            line = "no truncation reaches it"
-        else:
-            ranks = ", ".join(f"{field} {row[field]:.0f}" for field in RANKS if field in row)
-            line = (
-                f"{row['n_params']:.0f} of {n_params} parameters ({ranks}; "
-                f"{row['weighting']}): {row['exact']:.5f} ({row['low']:.5f} to {row['high']:.5f})"
-            )
-        console.print(f"exact match {row['threshold']:.5g}: {line}", highlight=False)

@@ -14,5 +14,7 @@ from .values import Lane as Lane
 from .values import Memory as Memory
 from .values import Splats as Splats
 from .values import Variable as Variable
+from .vectors import VARIABLE as VARIABLE
 from .vectors import VectorSet as VectorSet
 from .vectors import find_vectors as find_vectors
+from .vectors import supported_sets as supported_sets

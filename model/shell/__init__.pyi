@@ -7,6 +7,7 @@ from .manifest import MANIFEST as MANIFEST
 from .manifest import TIMING as TIMING
 from .manifest import UNFINISHED as UNFINISHED
 from .manifest import find_problems as find_problems
+from .manifest import is_cut_off as is_cut_off
 from .manifest import read_manifest as read_manifest
 from .manifest import refuse_cut_off as refuse_cut_off
 from .options import Between as Between
@@ -29,6 +30,7 @@ from .output import FolderInUse as FolderInUse
 from .output import Output as Output
 from .progress import follow as follow
 from .progress import progress_bar as progress_bar
+from .summary import CELL as CELL
 from .summary import DETAILS as DETAILS
 from .summary import ROWS as ROWS
 from .summary import SENTENCES as SENTENCES

@@ -147,13 +147,18 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_cut_off(folder: Path) -> bool:
+    """Tell whether a command is at work in a folder, or was cut off there."""
+    return not (folder / MANIFEST).exists() and (folder / UNFINISHED).exists()
+
+
 def refuse_cut_off(folder: Path) -> None:
     """Refuse to read a folder in which a command was cut off: its files are of two runs.
 
     Raises:
         InputError: It is such a folder.
     """
-    if not (folder / MANIFEST).exists() and (folder / UNFINISHED).exists():
+    if is_cut_off(folder):
         raise InputError(f"{folder}: a command was cut off here; run it again")
 
 
@@ -168,7 +173,7 @@ def find_problems(folder: Path) -> list[str]:
     """
     entries = read_manifest(folder)
     if entries is None:
-        if (folder / UNFINISHED).exists():
+        if is_cut_off(folder):
             return [f"{folder}: a command was cut off here; run it again"]
         raise InputError(f"{folder} has no {MANIFEST}: no command has filled it to the end")
     problems = []

@@ -80,6 +80,8 @@ class Output:
             try:
                 self._check_owner()
                 _clean(self.folder)
+                if (self.folder / MANIFEST).exists():  # killed at the very end
+                    (self.folder / UNFINISHED).unlink(missing_ok=True)
             except BaseException:
                 self._release()
                 raise

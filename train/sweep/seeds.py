@@ -17,7 +17,7 @@ from model.checkpoint import versions
 from model.errors import InputError
 from model.intervals import clopper_pearson
 from model.reading import read_json
-from model.shell import UNFINISHED, Output, console, write_atomic
+from model.shell import Output, console, is_cut_off, write_atomic
 from train.run import GROKKED, RUN
 from train.spec import RunSpec
 from train.sweep.parallel import Job, run_jobs
@@ -34,7 +34,7 @@ def read_result(folder: Path, spec: RunSpec) -> dict[str, Any] | None:
         InputError: The folder holds another run.
     """
     path = folder / RUN
-    if not path.exists() or (folder / UNFINISHED).exists():
+    if not path.exists() or is_cut_off(folder):
         return None
     try:
         result = read_json(path)

@@ -200,7 +200,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert {p.name for p in out.iterdir()} == names
     assert "of ours, ours: 10,000 errors in 10,000" in (out / "claims.md").read_text()
     assert json.loads((out / "claims.json").read_text())["checkpoints"] == ["ours"]
-    assert "does not" in capsys.readouterr().out
+    screen = capsys.readouterr().out
+    table = pd.read_csv(out / "claims.csv")
+    counts = table["verdict"].value_counts()
+    said = f"{counts['holds']} hold, {counts['does not']} do not"
+    assert f"Of {len(CLAIMS)} statements {said}" in " ".join(screen.split())
+    assert screen.count("\n") <= 60  # the statements are quoted
 
 
 @pytest.mark.parametrize(

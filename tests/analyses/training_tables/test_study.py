@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from analyses.claims import RESULTS
 from analyses.claims.world import PUBLISHED_RECIPE, read_sweeps
 from analyses.training_tables import studies as training_studies
 from analyses.training_tables.__main__ import main
@@ -17,6 +18,7 @@ from analyses.training_tables.published import (
     TABLE_7,
     PublishedRate,
 )
+from analyses.training_tables.summary import summarise
 from analyses.training_tables.sweeps import (
     RESTARTS,
     STOP_RULE,
@@ -116,8 +118,8 @@ def test_hopeless_runs_stop_by_the_declared_rule(tmp_path) -> None:
 
 def test_seed_sweep_is_written_read_by_the_claims_and_resumed(few_pairs, tmp_path, capsys) -> None:
     assert make(tmp_path, "table6") == 0
-    printed = capsys.readouterr().out
-    assert "6/56 = 11% (4% to 22%)" in printed
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Above 90% are 0 of 2 seeds here, 6 of 56 in print (p = 1)." in printed
     out = tmp_path / "out"
     table = pd.read_csv(out / "table6.csv")
     assert table["source"].value_counts().to_dict() == {"published": 8, "ours": 2}
@@ -150,7 +152,22 @@ def test_configurations_and_recipes(few_pairs, tmp_path, capsys, monkeypatch) ->
     assert recipe["mean_attempts"].tolist() == [1, 3, 1, 3]
     assert (out / "figure6.svg").exists()
     assert (out / "recipe.svg").exists()
-    assert "two recipes differ" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "For 262p the two recipes do not differ clearly (Fisher's exact test, p = 1)." in printed
+
+
+@pytest.mark.parametrize("name", list(training_studies.STUDIES))
+def test_the_committed_tables_fit_a_screen_and_are_quoted_as_they_are(name: str) -> None:
+    table = pd.read_csv(RESULTS / f"{name}.csv")
+    facts = json.loads((RESULTS / f"{name}.json").read_text())
+    said = summarise(name, table, facts)
+    text = " ".join(said.sentences)
+    if name == "table7":
+        assert "Of 4 printed rates none differs clearly from ours" in text
+        assert said.rows[0].number.startswith("3 of 56 (")
+        assert said.rows[0].control.startswith("6 of 56 (")
+    if name == "table5":
+        assert "in print from 2,780 to 1." in text
 
 
 def test_rounds_and_records(few_pairs, tmp_path, monkeypatch) -> None:

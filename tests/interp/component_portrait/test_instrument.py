@@ -8,11 +8,11 @@ from interp.component_portrait.__main__ import main
 from interp.component_portrait.instrument import Config, run
 from interp.component_portrait.portrait import (
     class_fit,
-    describe,
     directions,
     linear_fit,
     variance_shares,
 )
+from interp.component_portrait.summary import summarise
 from model.checkpoint import save
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
@@ -63,13 +63,20 @@ def test_every_matrix_has_a_portrait(matrix) -> None:
     assert len(result.writes) == (
         0 if matrix in ("W_Q", "W_QK") else 11 if matrix == "W_in" else 14
     )
-    assert describe(result)[0].startswith(matrix)
+    said = summarise(result, "random")
+    assert said.title.startswith(f"random, {matrix}")
+    assert said.rows[-1].question in ("class that breaks most", "column that suffers most")
 
 
 def test_the_portrait_finds_what_the_hand_built_adder_reads() -> None:
     # Its values hold the digit, one column the one and the next column the other direction.
     values = run(handbuilt_adder(), Config(matrix="W_OV", component=1, kind="zero", **FEW))
     assert float(values.by_class.nan_to_num().max()) > 0.5
+    row = next(
+        r for r in summarise(values, "hand").rows if r.question == "column that suffers most"
+    )
+    assert row.control == "100 % with it"
+    assert row.number != "100 % right"
     assert set(sorted(values.roles, key=lambda x: -values.roles[x])[:4]) == {
         "a_i",
         "b_i",
@@ -82,7 +89,9 @@ def test_the_command_draws_and_refuses(tmp_path, capsys) -> None:
     folder = str(save(tmp_path / "hand", random_adder(PRESETS["311p"]), {}))
     out = ["--out", str(tmp_path / "out"), "--pairs", "150"]
     assert main([folder, "--matrix", "W_O", *out]) == 0
-    assert "singular value" in capsys.readouterr().out
+    screen = capsys.readouterr().out
+    assert "singular value" in screen
+    assert screen.count("\n") <= 36
     stem = tmp_path / "out" / "W_O-svd-1"
     assert stem.with_suffix(".png").exists()
     assert json.loads(stem.with_suffix(".json").read_text())["name"] == "W_O 1 (svd)"

@@ -67,9 +67,14 @@ def test_the_rank_is_found_at_the_gap() -> None:
 def test_the_command_prints_ranks_and_draws_the_spectrum(tmp_path, capsys) -> None:
     folder = str(save(tmp_path / "m", random_adder(PRESETS["262p"]), {}))
     assert main([folder, "--pairs", "8", "--out", str(tmp_path / "out")]) == 0
-    assert "nominal parameters              262" in capsys.readouterr().out
+    screen = capsys.readouterr().out
+    printed = " ".join(screen.split())
     content = json.loads((tmp_path / "out" / "ranks.json").read_text())
     assert len(content["spectrum"]) == 262
+    gauge, logits = content["gauge"], content["logits"]
+    assert f"Of 262 stored parameters {gauge} are a choice of coordinates." in printed
+    assert f"The logits move in {logits} directions, where at most {262 - gauge}" in printed
+    assert screen.count("\n") <= 36
     assert (tmp_path / "out" / "spectrum.pdf").exists()
     assert main([folder, "--pairs", "0"]) == 2
     assert "--pairs is 0" in capsys.readouterr().err

@@ -96,10 +96,20 @@ def test_ranks_out_of_range_are_refused() -> None:
 def test_the_command_writes_its_tables(published_311p, tmp_path, capsys) -> None:
     argv = [str(published_311p), "--pairs", "400", "--thresholds", "0.9", "--out", str(tmp_path)]
     assert main(argv) == 0
-    assert "303 of 311 parameters" in capsys.readouterr().out.replace("\n", " ")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "To keep 90.0 % right, 303 of 311 parameters suffice (pos " in printed
     table = pd.read_csv(tmp_path / "truncations.csv")
     assert len(table) == 2 * 81
     assert (tmp_path / "truncation.png").exists()
+
+
+def test_the_screen_says_where_nothing_suffices(tmp_path, capsys) -> None:
+    folder = str(save(tmp_path / "m", random_adder(PRESETS["262p"]), {}))
+    assert main([folder, "--pairs", "100", "--out", str(tmp_path / "out")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "With all ranks the network adds 0 % of sums." in printed
+    assert "No combination of ranks keeps 99.0 % right." in printed
+    assert "suffice" not in printed
 
 
 def test_bad_input_is_one_line(tmp_path, capsys) -> None:

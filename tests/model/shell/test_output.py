@@ -228,6 +228,9 @@ def test_killed_between_any_two_steps_it_is_old_or_new_or_says_so(tmp_path: Path
         texts = {x: (folder / x).read_text() for x in "abce" if (folder / x).exists()}
         if (folder / MANIFEST).exists():
             assert find_problems(folder) == []
+            with Output(folder, by=BY) as output:
+                assert output.is_whole
+            assert not (folder / UNFINISHED).exists()
             old = {"a": "old", "b": "old", "c": "old"}
             assert texts in (old, {"a": "new", "b": "new", "e": "new"})
             states.append("old" if texts == old else "new")
