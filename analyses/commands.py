@@ -17,6 +17,7 @@ from typing import Any
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("model.predict", "one sum, as a model answers it"),
     "evaluate": ("model.evaluate", "errors and margins on sets of pairs"),
+    "convert": ("model.convert", "anybody's adder as a folder of weights and a readable card"),
     "whole": ("model.whole", "is a folder whole, as a command left it"),
     "train": ("train", "train one model from a seed"),
     "sweep": ("train.sweep", "many seeds of one recipe"),

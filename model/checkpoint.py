@@ -202,6 +202,11 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is missing: it belongs beside the weights (published files end in .pt)"
         ) from error
+    if isinstance(card, dict) and "layout" in card:
+        raise InputError(
+            f"{path.parent} is an adder outside the write-ups' family: this command reads that "
+            "family only (predict, evaluate and convert read any)"
+        )
     if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
         raise InputError(f"{path} has no config: it is not the card of a checkpoint")
     return card

@@ -1,6 +1,7 @@
 """The effective weights: what the wrapper, the evaluator, ablations and the certifier all read."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from model.adder import Adder
 from model.config import ModelConfig, Norm, qkv_names
 from model.factored import Params, factor_names, product
+from model.layouts import WRITE_UPS
+from model.network import Network
+from model.parts import no_biases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,32 @@ class Dense:
         """Return the weights by name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def general(self) -> Network:
+        """Return the same weights as a network of the general kind."""
+        d, d_ff = self.W_in.shape
+        plain = no_biases(
+            d=d,
+            heads=1,
+            kv_heads=1,
+            qk=d,
+            v=d,
+            ff=d_ff,
+            vocab=WRITE_UPS.vocab_size,
+            dtype=self.W_E.dtype,
+        )
+        names = ("W_E", "W_pos", "W_in", "W_out", "W_U")
+        norms = [f"{name}_{part}" for name in ("ln1", "ln2", "ln_final") for part in "wb"]
+        given = {name: getattr(self, name) for name in (*names, *norms)}
+        heads = {name: getattr(self, name)[None] for name in ("W_Q", "W_K", "W_V", "W_O")}
+        return Network(
+            layout=WRITE_UPS,
+            norm=self.norm,
+            eps=self.eps,
+            act="gelu",
+            attn_scale=math.sqrt(d),
+            **{**plain, **given, **heads},
+        )
 
     def normalise(self, x: Float[Tensor, "... d"], name: str) -> Float[Tensor, "... d"]:
         """Apply the norm called `name` ("ln1", "ln2" or "ln_final") to `x`."""

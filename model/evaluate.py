@@ -35,7 +35,7 @@ def run(
     Without a choice of pairs, 100,000 uniform ones are used; several choices may be combined.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published file (.pt, .npz, .safetensors).
         official: The write-ups' protocol: ten test sets of 10,000 pairs.
         pairs: This many uniform pairs.
         hard: The named hard cases and every single-carry chain.
@@ -46,32 +46,34 @@ def run(
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
     from model.decode import tables_of
     from model.evaluation import evaluate, official_chunks, stratified_chunks, uniform_chunks
     from model.evaluation_tables import print_failures, print_results
     from model.task import OFFICIAL_SEEDS, hard_pairs
 
-    loaded = read_checkpoint(checkpoint)
+    loaded = read_network(checkpoint)
+    layout = loaded.network.layout
     if not (official or pairs or hard or stratified):
         pairs = DEFAULT_PAIRS
     sets: list[tuple[str, bool, int, Iterable[Any]]] = []
     if official:
         n = 10_000 * len(OFFICIAL_SEEDS)
-        sets.append(("official", True, n, official_chunks()))
+        sets.append(("official", True, n, official_chunks(layout)))
     if pairs:
-        sets.append((f"uniform {seed}", True, pairs, uniform_chunks(pairs, seed)))
+        sets.append((f"uniform {seed}", True, pairs, uniform_chunks(pairs, seed, layout)))
     if stratified:
-        chunks = stratified_chunks(stratified, seed)
+        chunks = stratified_chunks(stratified, seed, layout)
         sets.append((f"stratified {seed}", True, stratified, chunks))
     if hard:
-        sets.append(("hard", False, len(hard_pairs()[0]), [hard_pairs()]))
+        chosen = hard_pairs(layout)
+        sets.append(("hard", False, len(chosen[0]), [chosen]))
 
     results = []
     columns = (TextColumn("{task.description}"), BarColumn())
     count = TextColumn("{task.completed:,.0f} of {task.total:,.0f} pairs")
     with progress_bar(*columns, count, TimeRemainingColumn()) as progress:
-        tables = tables_of(loaded.model)
+        tables = tables_of(loaded.network)
         for name, sampled, n, chunks in sets:
             task = progress.add_task(name, total=n)
 
@@ -84,12 +86,12 @@ def run(
     if json:
         document = {
             "checkpoint": loaded.name,
-            "n_params": loaded.model.config.n_params,
+            "n_params": loaded.n_params,
             "sets": [result.to_dict() for result in results],
         }
         print(json_format.dumps(document, indent=2))
         return
-    print_results(loaded.name, results)
+    print_results(loaded, results)
     for result in results:
         print_failures(result, show)
 

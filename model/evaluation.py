@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.decode import Network, decode, tables_of
-from model.decode_kernel import run_decoder, supports
+from model.columns import describe_difference
+from model.decode import Decodable, decode, tables_of
+from model.decode_kernel import run_decoder
+from model.errors import InputError
 from model.intervals import clopper_pearson
+from model.layouts import WRITE_UPS, Layout
+from model.packing import supports
 from model.tables import Tables
 from model.task import (
-    N_ANSWER,
-    N_TARGET,
+    MAX_OPERAND,
     OFFICIAL_SEEDS,
     Pairs,
     carry_stratified_pairs,
-    decode_sum,
-    describe_difference,
     official_split,
     uniform_pairs,
 )
@@ -52,12 +53,12 @@ class Evaluation:
         name: What the set is.
         sampled: Whether it is a random sample, so that an interval means something.
         n: Number of pairs.
-        errors: Pairs with at least one of the 11 digits wrong.
-        eos_errors: Pairs whose twelfth token is not <EOS>.
-        column_errors: Pairs whose digit of column 0 to 10 is wrong; one error spreads, because the
-            model goes on from its own digits.
-        first_errors: Pairs whose lowest wrong column is this one.
-        smallest_margin: Least of (true logit - best other logit) over columns 0 to 10 of all pairs.
+        errors: Pairs with at least one digit of the answer wrong.
+        eos_errors: Pairs whose last token is not the end token; 0 where the layout has none.
+        column_errors: Pairs whose digit of this column (0 = units) is wrong; one error spreads,
+            because the model goes on from its own digits.
+        first_errors: Pairs whose first wrong digit, in the order of decoding, is this column's.
+        smallest_margin: Least of (true logit - best other logit) over all digits of all pairs.
         smallest_at: The pair and column that have it.
         failures: The first failing pairs, at most MAX_KEPT.
     """
@@ -67,15 +68,15 @@ class Evaluation:
     n: int = 0
     errors: int = 0
     eos_errors: int = 0
-    column_errors: tuple[int, ...] = (0,) * N_ANSWER
-    first_errors: tuple[int, ...] = (0,) * N_ANSWER
+    column_errors: tuple[int, ...]
+    first_errors: tuple[int, ...]
     smallest_margin: float = math.inf
     smallest_at: tuple[int, int, int] | None = None
     failures: tuple[Failure, ...] = ()
 
     @property
     def exact_match(self) -> float:
-        """Share of pairs with all 11 digits right."""
+        """Share of pairs with all digits right."""
         return 1.0 - self.errors / self.n if self.n else math.nan
 
     @property
@@ -90,7 +91,7 @@ class Evaluation:
 
 
 def evaluate(
-    network: Network, chunks: Iterable[Pairs], *, name: str, sampled: bool = True
+    network: Decodable, chunks: Iterable[Pairs], *, name: str, sampled: bool = True
 ) -> Evaluation:
     """Decode every pair of `chunks` and count what is wrong.
 
@@ -101,7 +102,8 @@ def evaluate(
         sampled: Whether the pairs are a random sample.
     """
     tables = tables_of(network)
-    result = Evaluation(name=name, sampled=sampled)
+    none = (0,) * tables.layout.n_answer
+    result = Evaluation(name=name, sampled=sampled, column_errors=none, first_errors=none)
     for a, b in chunks:
         result = _add(result, tables, a, b)
     return result
@@ -110,39 +112,42 @@ def evaluate(
 def _add(result: Evaluation, tables: Tables, a: torch.Tensor, b: torch.Tensor) -> Evaluation:
     if not len(a):
         return result
-    margin = _margins(tables, a, b)
+    layout, margin = tables.layout, _margins(tables, a, b)
+    n_answer = layout.n_answer
     # Only pairs without a clear win everywhere need their tokens: a NaN or a tie is no win.
     suspects = torch.from_numpy((~(margin > 0)).any(axis=0)).nonzero()[:, 0]
     answer = decode(tables, a[suspects], b[suspects])
-    wrong = answer.wrong[:, :N_ANSWER]
+    wrong = answer.wrong[:, :n_answer]
     failed = wrong.any(dim=1).nonzero()[:, 0]
     first = wrong[failed].long().argmax(dim=1)
-    digit_margin = np.nan_to_num(margin[:N_ANSWER], nan=-np.inf)
-    column, row = divmod(int(digit_margin.argmin()), len(a))
-    least = float(digit_margin[column, row])
+    digit_margin = np.nan_to_num(margin[:n_answer], nan=-np.inf)
+    step, row = divmod(int(digit_margin.argmin()), len(a))
+    least = float(digit_margin[step, row])
     fields: dict[str, Any] = {}
     if least < result.smallest_margin:
         fields["smallest_margin"] = least
-        fields["smallest_at"] = (int(a[row]), int(b[row]), column)
+        fields["smallest_at"] = (int(a[row]), int(b[row]), layout.step(step))
     kept = failed[: MAX_KEPT - len(result.failures)]
-    sums = decode_sum(answer.tokens[kept, :N_ANSWER]).tolist()
-    margins = answer.margin[kept, :N_ANSWER].amin(dim=1).tolist()
+    sums = layout.decode(answer.tokens[kept]).tolist()
+    margins = answer.margin[kept, :n_answer].amin(dim=1).tolist()
     pairs = zip(a[suspects[kept]].tolist(), b[suspects[kept]].tolist(), strict=True)
-    failures = tuple(map(_failure, pairs, sums, margins))
+    failures = tuple(_failure(layout, *found) for found in zip(pairs, sums, margins, strict=True))
+    columns = [layout.step(column) for column in range(n_answer)]
+    first_errors = torch.bincount(first, minlength=n_answer)[columns]
     return dataclasses.replace(
         result,
         n=result.n + len(a),
         errors=result.errors + len(failed),
-        eos_errors=result.eos_errors + int(answer.wrong[:, N_TARGET - 1].sum()),
-        column_errors=_sum(result.column_errors, wrong.sum(dim=0)),
-        first_errors=_sum(result.first_errors, torch.bincount(first, minlength=N_ANSWER)),
+        eos_errors=result.eos_errors + int(answer.wrong[:, n_answer:].sum()),
+        column_errors=_sum(result.column_errors, wrong.sum(dim=0)[columns]),
+        first_errors=_sum(result.first_errors, first_errors),
         failures=result.failures + failures,
         **fields,
     )
 
 
 def _margins(tables: Tables, a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """Margins (12, n) of the greedy answers, without the cost of spelling the answers out."""
+    """Margins (steps, n) of the greedy answers, without the cost of spelling the answers out."""
     if supports(tables):
         return run_decoder(tables, a.numpy(), b.numpy())[1]
     return decode(tables, a, b).margin.T.numpy()
@@ -152,33 +157,41 @@ def _sum(counts: tuple[int, ...], more: torch.Tensor) -> tuple[int, ...]:
     return tuple(old + new for old, new in zip(counts, more.tolist(), strict=True))
 
 
-def _failure(pair: tuple[int, int], predicted: int, margin: float) -> Failure:
+def _failure(layout: Layout, pair: tuple[int, int], predicted: int, margin: float) -> Failure:
     a, b = pair
     return Failure(
         a=a,
         b=b,
         predicted=predicted if predicted >= 0 else None,
         true=a + b,
-        parts=describe_difference(a + b, predicted),
+        parts=describe_difference(a + b, predicted, layout.n_answer, layout.base),
         margin=margin,
     )
 
 
-def uniform_chunks(n: int, seed: int) -> Iterator[Pairs]:
+def uniform_chunks(n: int, seed: int, layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
     """Draw `n` uniform pairs from one generator, CHUNK at a time."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, CHUNK):
-        yield uniform_pairs(min(CHUNK, n - start), generator)
+        yield uniform_pairs(min(CHUNK, n - start), generator, layout)
 
 
-def stratified_chunks(n: int, seed: int) -> Iterator[Pairs]:
+def stratified_chunks(n: int, seed: int, layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
     """Draw `n` pairs with evenly spread carry chains from one generator, CHUNK at a time."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, n, CHUNK):
-        yield carry_stratified_pairs(min(CHUNK, n - start), generator)
+        yield carry_stratified_pairs(min(CHUNK, n - start), generator, layout)
 
 
-def official_chunks() -> Iterator[Pairs]:
-    """Rebuild the ten test sets of 10,000 pairs of the write-ups' protocol, in its order."""
-    for seed in OFFICIAL_SEEDS:
-        yield official_split(seed)[1]
+def official_chunks(layout: Layout = WRITE_UPS) -> Iterator[Pairs]:
+    """Rebuild the ten test sets of 10,000 pairs of the write-ups' protocol, in its order.
+
+    Raises:
+        InputError: The layout's operands are too short for the protocol's ten digits.
+    """
+    if layout.max_operand < MAX_OPERAND:
+        raise InputError(
+            f"the official protocol adds ten-digit numbers, and layout {layout.name} ends at "
+            f"{layout.max_operand}: use --pairs, --stratified or --hard"
+        )
+    return (official_split(seed)[1] for seed in OFFICIAL_SEEDS)

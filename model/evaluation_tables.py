@@ -3,20 +3,25 @@
 from collections.abc import Sequence
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
+from model.anyone import AnyAdder
 from model.evaluation import Evaluation
 from model.shell import console
-from model.task import N_ANSWER
 
 
-def print_results(name: str, results: Sequence[Evaluation]) -> None:
+def print_results(adder: AnyAdder, results: Sequence[Evaluation]) -> None:
     """Print counts, errors by column and smallest margins."""
-    table = _table(f"{name}: greedy decoding, exact match of 11 digits in %, and EOS errors")
-    for heading in ("pairs", "number", "errors", "exact", "95 % interval", "EOS"):
+    layout = adder.network.layout
+    n_params = f", {adder.n_params} parameters" if adder.n_params else ""
+    title = f"{adder.name}{n_params}: greedy decoding, exact match of {layout.n_answer} digits in %"
+    ends = ["EOS"] if layout.end is not None else []
+    table = _table(escape(title) + (", and EOS errors" if ends else ""))
+    for heading in ("pairs", "number", "errors", "exact", "95 % interval", *ends):
         table.add_column(heading, justify="left" if heading == "pairs" else "right", no_wrap=True)
     columns = _table("errors by column: pairs first wrong there / wrong there")
-    for heading in ("pairs", *map(str, range(N_ANSWER))):
+    for heading in ("pairs", *map(str, range(layout.n_answer))):
         columns.add_column(heading, justify="left" if heading == "pairs" else "right")
     margins = _table("smallest margin (true logit less the best other one)")
     for heading in ("pairs", "margin", "a", "b", "column"):
@@ -29,7 +34,7 @@ def print_results(name: str, results: Sequence[Evaluation]) -> None:
             f"{result.errors:,}",
             f"{100 * result.exact_match:.6f}",
             f"{100 * bounds[0]:.6f} to {100 * bounds[1]:.6f}" if bounds else "no sample",
-            f"{result.eos_errors:,}",
+            *([f"{result.eos_errors:,}"] if ends else []),
         )
         cells = zip(result.first_errors, result.column_errors, strict=True)
         columns.add_row(result.name, *(f"{one}/{all_}" if all_ else "0" for one, all_ in cells))

@@ -2,47 +2,62 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from model.shell import Operand, console, run_command
+from model.shell import Between, console, run_command
+
+AnyOperand = Annotated[int, Between(0, 10**18 - 1)]
+"""What some layout may take; the one at hand says how far it goes."""
 
 
-def predict(checkpoint: Positional[str], a: Positional[Operand], b: Positional[Operand]) -> None:
+def predict(
+    checkpoint: Positional[str], a: Positional[AnyOperand], b: Positional[AnyOperand]
+) -> None:
     """Add two numbers with a model and show where its answer parts from the truth.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
-        a: First operand, 0 to 9999999999.
-        b: Second operand, 0 to 9999999999.
+        checkpoint: Shipped name, folder, or published file (.pt, .npz, .safetensors).
+        a: First operand, 0 to the largest that the model reads (9999999999 for ten digits).
+        b: Second operand.
     """
     import torch
+    from rich.markup import escape
     from rich.table import Table
 
-    from model.checkpoint import load
+    from model.anyone import read_network
+    from model.columns import carries, describe_difference, digits
     from model.decode import decode
-    from model.task import N_ANSWER, carries, describe_difference, digits
+    from model.errors import InputError
 
-    model = load(checkpoint)
+    network = read_network(checkpoint).network
+    layout = network.layout
+    for name, value in (("a", a), ("b", b)):
+        if value > layout.max_operand:
+            raise InputError(f"{name} is {value}: it must be 0 to {layout.max_operand}")
     first, second = torch.tensor([a]), torch.tensor([b])
-    decoded = decode(model, first, second)
-    carry_in, _ = carries(first, second)
+    decoded = decode(network, first, second)
+    n, base = layout.n_answer, layout.base
+    carry_in, _ = carries(first, second, layout.width, base)
     predicted, true = int(decoded.sums[0]), a + b
 
     table = Table(title=f"{a} + {b}", title_justify="left")
     for name in ("column", "a", "b", "carry in", "true", "model", "margin"):
         table.add_column(name, justify="right")
-    da, db = digits(first, N_ANSWER)[0], digits(second, N_ANSWER)[0]
-    names = [str(i) for i in range(10)] + ["+", "=", "PAD", "EOS"]
-    for i in reversed(range(N_ANSWER)):
-        style = "bold red" if bool(decoded.wrong[0, i]) else None
-        cells = [i, int(da[i]), int(db[i]), int(carry_in[0, i]), true // 10**i % 10]
-        answer = names[int(decoded.tokens[0, i])]
-        table.add_row(*map(str, cells), answer, f"{float(decoded.margin[0, i]):.3f}", style=style)
+    da, db = digits(first, n, base)[0], digits(second, n, base)[0]
+    for i in reversed(range(n)):
+        step = layout.step(i)
+        style = "bold red" if bool(decoded.wrong[0, step]) else None
+        cells = [i, int(da[i]), int(db[i]), int(carry_in[0, i]), true // base**i % base]
+        answer = escape(layout.token_names[int(decoded.tokens[0, step])].strip("<>"))
+        margin = f"{float(decoded.margin[0, step]):.3f}"
+        table.add_row(*map(str, cells), answer, margin, style=style)
     console.print(table)
     console.print(f"model  {predicted if predicted >= 0 else 'no number'}", highlight=False)
     console.print(f"true   {true}", highlight=False)
-    console.print(f"differ {describe_difference(true, predicted)}", highlight=False)
+    difference = describe_difference(true, predicted, n, base)
+    console.print(f"differ {difference}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

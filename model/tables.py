@@ -1,44 +1,55 @@
-"""Everything before the softmax as finite tables: one layer sees only (position, token)."""
+"""Everything before the softmax as finite tables: one layer sees only (position, token).
+
+Whatever the parametrisation (learned positions or rotary ones, norms of queries and keys, shared
+heads, biases), scores and values are looked up; what follows attention is a small map.
+"""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.dense import Dense
-from model.task import N_INPUT, N_TARGET, query_position
+from model.layouts import WRITE_UPS, Layout
+from model.network import Network, apply_activation, split_heads
+from model.parts import Activation, NormKind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """A one-layer network as lookup tables and the small maps that follow attention.
 
-    Attention of answer column c at position 21 + c over sources j <= 21 + c is
-    softmax_j(q[c, t] . k[j, t_j]) applied to ov[j, t_j], where t is the query's token. Biases per
-    column are zero in a plain network; ablations use them.
+    Head h of answer step c attends at position query(c) to sources j <= query(c) by
+    softmax_j(q[c, t, h] . k[j, t_j, h]) and adds that mean of ov[j, t_j, h], where t is the query's
+    token. The heads of q, k and ov lie side by side in the last axis. Biases per step are zero
+    where the network has none; ablations use them.
 
     Attributes:
-        x: Residual stream before the layer at the 12 query positions.
-        q: Queries, divided by sqrt(d_head).
-        k: Keys.
+        x: Residual stream before the layer at the query positions of all steps.
+        q: Queries, divided by the scale of the scores.
+        k: Keys, one set a head of queries.
         ov: Values times W_O.
-        attn_bias: Added to the residual stream after attention, per column.
+        attn_bias: Added to the residual stream after attention, per step.
         ln2_w: Gain of the second norm; ln2_b its bias.
-        W_in: Feed-forward reading matrix; b_in its bias per column.
-        W_out: Feed-forward writing matrix; b_out its bias per column.
+        W_in: Feed-forward reading matrix; b_in its bias per step.
+        W_out: Feed-forward writing matrix; b_out its bias per step.
         ln_final_w: Gain of the last norm; ln_final_b its bias.
         W_U: Unembedding.
-        centre: Whether norms subtract the mean (LayerNorm).
+        b_U: Bias of the logits; None for zero.
+        W_gate: Gate of the feed-forward layer, b_gate its bias; None where it has none.
+        norm: Kind of the norms.
         eps: Constant under the root of the norms.
+        act: Nonlinear function of the feed-forward layer; "none" where there is no such layer.
+        n_heads: Heads of attention.
+        layout: The task.
     """
 
     x: Float[Tensor, "column vocab d"]
-    q: Float[Tensor, "column vocab d"]
-    k: Float[Tensor, "pos vocab d"]
-    ov: Float[Tensor, "pos vocab d"]
+    q: Float[Tensor, "column vocab qk"]
+    k: Float[Tensor, "pos vocab qk"]
+    ov: Float[Tensor, "pos vocab written"]
     attn_bias: Float[Tensor, "column d"]
     ln2_w: Float[Tensor, " d"]
     ln2_b: Float[Tensor, " d"]
@@ -49,68 +60,107 @@ class Tables:
     ln_final_w: Float[Tensor, " d"]
     ln_final_b: Float[Tensor, " d"]
     W_U: Float[Tensor, "d vocab"]
-    centre: bool
+    b_U: Float[Tensor, " vocab"] | None = None
+    W_gate: Float[Tensor, "d ff"] | None = None
+    b_gate: Float[Tensor, " ff"] | None = None
+    norm: NormKind
     eps: float
+    act: Activation = "gelu"
+    n_heads: int = 1
+    layout: Layout = WRITE_UPS
+
+    @property
+    def centre(self) -> bool:
+        """Whether norms subtract the mean (LayerNorm)."""
+        return self.norm == "layer"
 
     def edit(self, **tensors: Tensor) -> "Tables":
         """Return a copy with the named tables replaced."""
         return dataclasses.replace(self, **tensors)
 
 
-def tabulate(weights: Dense) -> Tables:
-    """Tabulate a network over the 33 positions and 14 tokens, in the weights' type."""
-    resid = weights.W_E + weights.W_pos[:N_INPUT, None, :]
-    h = weights.normalise(resid, "ln1")
-    first = query_position(0)
-    d, d_ff = weights.W_in.shape
+def tabulate(weights: Dense | Network) -> Tables:
+    """Tabulate a network over the positions and tokens of its task, in the weights' type."""
+    network = weights.general() if isinstance(weights, Dense) else weights
+    layout = network.layout
+    n, first = layout.n_input, layout.n_prompt - 1
+    positions = torch.arange(n)[:, None]
+    resid = network.stream()[:n]
+    h = network.normalise(resid, "ln1")
+
+    def every(bias: Tensor) -> Tensor:
+        return bias.expand(layout.n_target, -1)
+
+    queries = network.queries(h[first:], positions[first:])
+    keys = network.keys(h, positions)
+    keys = keys.repeat_interleave(network.n_heads // network.n_kv_heads, dim=-2)
     return Tables(
         x=resid[first:],
-        q=h[first:] @ weights.W_Q / math.sqrt(d),
-        k=h @ weights.W_K,
-        ov=h @ weights.W_V @ weights.W_O,
-        attn_bias=resid.new_zeros(N_TARGET, d),
-        ln2_w=weights.ln2_w,
-        ln2_b=weights.ln2_b,
-        W_in=weights.W_in,
-        b_in=resid.new_zeros(N_TARGET, d_ff),
-        W_out=weights.W_out,
-        b_out=resid.new_zeros(N_TARGET, d),
-        ln_final_w=weights.ln_final_w,
-        ln_final_b=weights.ln_final_b,
-        W_U=weights.W_U,
-        centre=weights.norm == "layer",
-        eps=weights.eps,
+        q=queries.flatten(-2),
+        k=keys.flatten(-2),
+        ov=network.write(network.values(h)).flatten(-2),
+        attn_bias=every(network.b_O),
+        ln2_w=network.ln2_w,
+        ln2_b=network.ln2_b,
+        W_in=network.W_in,
+        b_in=every(network.b_in),
+        W_out=network.W_out,
+        b_out=every(network.b_out),
+        ln_final_w=network.ln_final_w,
+        ln_final_b=network.ln_final_b,
+        W_U=network.W_U,
+        b_U=network.b_U if bool(network.b_U.any()) else None,
+        W_gate=network.W_gate,
+        b_gate=network.b_gate,
+        norm=network.norm,
+        eps=network.eps,
+        act=network.act,
+        n_heads=network.n_heads,
+        layout=layout,
     )
 
 
 def column_logits(
-    tables: Tables, tokens: torch.Tensor, column: int
+    tables: Tables, tokens: Int[Tensor, "batch length"], column: int
 ) -> Float[Tensor, "batch vocab"]:
-    """Compute the logits of one answer column.
+    """Compute the logits of one step of the answer.
 
     Args:
         tables: The network.
-        tokens: Token ids, at least 22 + column positions of them, int64.
-        column: Answer column, 0 (units) to 11 (EOS).
+        tokens: Token ids, at least up to the step's query position, int64.
+        column: Step of the answer, 0 to n_target - 1; column i where the units come first.
 
     Returns:
-        Logits over the 14 tokens.
+        Logits over all tokens.
     """
-    length = query_position(column) + 1
+    length = tables.layout.n_prompt + column
     position = torch.arange(length)
     sources = tokens[:, :length]
     query = tokens[:, length - 1]
-    scores = torch.einsum("bd,bjd->bj", tables.q[column, query], tables.k[position, sources])
-    pattern = scores.softmax(dim=-1)
-    attn_out = torch.einsum("bj,bjd->bd", pattern, tables.ov[position, sources])
+    n = tables.n_heads
+    q = split_heads(tables.q[column, query], n)
+    k = split_heads(tables.k[position, sources], n)
+    ov = split_heads(tables.ov[position, sources], n)
+    pattern = torch.einsum("bhd,bjhd->bhj", q, k).softmax(dim=-1)
+    attn_out = torch.einsum("bhj,bjhd->bd", pattern, ov)
     resid = tables.x[column, query] + attn_out + tables.attn_bias[column]
-    pre = _normalise(tables, resid, "ln2") @ tables.W_in + tables.b_in[column]
-    resid = resid + torch.nn.functional.gelu(pre) @ tables.W_out + tables.b_out[column]
-    return _normalise(tables, resid, "ln_final") @ tables.W_U
+
+    if tables.act != "none":
+        g = _normalise(tables, resid, "ln2")
+        post = g @ tables.W_in + tables.b_in[column]
+        if tables.W_gate is None or tables.b_gate is None:
+            post = apply_activation(post, tables.act)
+        else:
+            post = apply_activation(g @ tables.W_gate + tables.b_gate, tables.act) * post
+        resid = resid + post @ tables.W_out + tables.b_out[column]
+    logits = _normalise(tables, resid, "ln_final") @ tables.W_U
+    return logits if tables.b_U is None else logits + tables.b_U
 
 
 def _normalise(tables: Tables, x: Tensor, name: str) -> Tensor:
     """Apply one norm with its gain and bias."""
+    if tables.norm == "none":
+        return x
     gain, bias = getattr(tables, f"{name}_w"), getattr(tables, f"{name}_b")
     x = x - x.mean(dim=-1, keepdim=True) if tables.centre else x
     return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + tables.eps) * gain + bias

@@ -62,7 +62,7 @@ def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
     shape, dtype = entry["shape"], _READABLE.get(entry["dtype"])
     if dtype is None:
         raise InputError(_wrong_type(f"tensor {name}", entry["dtype"]))
-    if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > len(entry["data"]):
+    if len(shape) > MAX_DIMENSIONS or max(shape, default=0) > max(len(entry["data"]), 4096):
         raise InputError(f"tensor {name} has an unlikely shape")
     if not len(entry["data"]):
         return torch.empty(shape, dtype=dtype)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import carry_share, context_of, context_pairs, context_share
-from model.decode import Network, decode
+from model.decode import Decodable, decode
 from model.intervals import clopper_pearson
 from model.tables import Tables, column_logits
 from model.task import N_PROMPT, encode
@@ -70,7 +70,7 @@ def column_row(
 
 
 def context_table(
-    network: Network,
+    network: Decodable,
     tables: Tables,
     found: list[Found],
     samples: int,

@@ -23,7 +23,7 @@ from interp.failure_diff.contexts import (
     context_table,
     group_contexts,
 )
-from model.decode import Network, tables_of
+from model.decode import Decodable, tables_of
 from model.tables import Tables
 from model.task import N_ANSWER, N_DIGITS, digits
 
@@ -158,7 +158,7 @@ def _neighbours(
 
 
 def search(
-    network: Network,
+    network: Decodable,
     config: SearchConfig | None = None,
     columns: range = range(N_ANSWER),
     report: Callable[[int], None] | None = None,

@@ -5,7 +5,6 @@ import torch
 from model.checkpoint import versions
 from model.config import PRESETS
 from model.decode import decode, decode_exactly, tables_of, teacher_forced
-from model.decode_kernel import supports
 from model.dense import dense
 from model.errors import InputError
 from model.handbuilt import handbuilt_adder
@@ -23,6 +22,7 @@ from model.lanes.vectors import (
     find_vectors,
     supported_sets,
 )
+from model.packing import supports
 from model.shell import run_command
 from model.tables import tabulate
 from model.task import hard_pairs, uniform_pairs
