@@ -111,12 +111,13 @@ def answer(setting: Setting, ablations: Sequence[Ablation], cases: Cases) -> Ans
     parts = [_decode_group(setting, ablation, cases.probed) for ablation in ablations]
     back = torch.empty(n, dtype=torch.int64)
     back[order] = torch.arange(n)
-    fields = (
+    tokens, margin, truth = (
         torch.cat([getattr(part[0], name) for part in parts])[back]
         for name in ("tokens", "margin", "truth")
     )
     greedy = torch.cat([part[1] for part in parts])[back]
-    return Answers(Decoded(*fields), greedy, torch.cat([part[2] for part in parts])[back])
+    forced = Decoded(tokens, margin, truth)
+    return Answers(forced, greedy, torch.cat([part[2] for part in parts])[back])
 
 
 def _decode_group(
