@@ -11,7 +11,6 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -83,8 +82,8 @@ def count_words(sentence: str) -> int:
     return sum(any(c.isalnum() for c in word) for word in sentence.split())
 
 
-def print_summary(summary: Summary, files: Path | None = None, to: Console = console) -> None:
-    """Print a summary, and where the files are."""
+def print_summary(summary: Summary, to: Console = console) -> None:
+    """Print a summary; `show_files` says where the files are."""
     heads = ("question", "verdict", "number", "floor or control")
     view = Table(
         title=Text(summary.title, style="bold"),
@@ -105,8 +104,6 @@ def print_summary(summary: Summary, files: Path | None = None, to: Console = con
         kept = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
         lines = textwrap.fill(kept, to.width).replace("\N{NO-BREAK SPACE}", " ")
         to.print(Text(lines), soft_wrap=True)
-    if files is not None:
-        to.print(Text(f"files: {files}"), soft_wrap=True)
 
 
 def write_details(show: Callable[[Console], None], width: int = 140) -> str:

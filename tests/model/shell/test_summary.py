@@ -5,7 +5,16 @@ from itertools import product
 import pytest
 from rich.console import Console
 
-from model.shell import Row, Summary, percent, print_summary, some_of, words, write_details
+from model.shell import (
+    Row,
+    Summary,
+    percent,
+    print_summary,
+    show_files,
+    some_of,
+    words,
+    write_details,
+)
 from model.shell.summary import CELL, ROWS, SENTENCES, WORDS, count_words
 
 ROW = Row("is it right?", "yes", "100 %", "9.8 % at random")
@@ -36,14 +45,19 @@ def test_a_limit_that_is_passed_is_named(rows, sentences, message):
         Summary("title", rows, sentences)
 
 
-def test_what_a_person_named_is_no_markup_and_the_files_stay_on_one_line(tmp_path):
+def test_what_a_person_named_is_no_markup():
     text = io.StringIO()
     row = Row("[bold]", "[/x]", "[T - s >= h]")
     summary = Summary("[red]name", (row,), ("The [link] is shown.",))
-    folder = tmp_path / ("long" * 30)
-    print_summary(summary, folder, to=Console(file=text, width=60))
-    for part in ("[red]name", "[bold]", "[/x]", "The [link] is shown.", f"files: {folder}\n"):
+    print_summary(summary, to=Console(file=text, width=60))
+    for part in ("[red]name", "[bold]", "[/x]", "The [link] is shown."):
         assert part in text.getvalue()
+
+
+def test_the_files_stay_on_one_line(tmp_path, capsys):
+    folder = tmp_path / ("long" * 30)
+    show_files(folder)
+    assert capsys.readouterr().out == f"files: {folder}\n"
 
 
 def test_words_say_what_is_true():
