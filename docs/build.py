@@ -48,6 +48,8 @@ def build(names: Sequence[str]) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module="pdoc")  # annotations that it cannot resolve
         modules = {name: Module.from_name(name) for name in names}
+        for module in modules.values():
+            open_door(module)
         pages = {
             f"{name.replace('.', '/')}.html": pdoc.render.html_module(module, modules)
             for name, module in modules.items()
@@ -59,6 +61,12 @@ def build(names: Sequence[str]) -> dict[str, str]:
         pages[f"{stem}.html"] = render_page(stem, text, titles, modules)
     # Defaults and constants may be paths of this machine.
     return {path: page.replace(f"{ROOT}/", "") for path, page in pages.items()}
+
+
+def open_door(module: Module) -> None:
+    """Let pdoc see what a room offers: a door imports a name only when it is asked for."""
+    for name in getattr(module.obj, "__all__", ()):
+        setattr(module.obj, name, getattr(module.obj, name))
 
 
 def render_page(stem: str, text: str, titles: Mapping[str, str], modules: Modules) -> str:
