@@ -5,6 +5,7 @@ its floor or control beside it. Where a criterion holds in some columns, the num
 those, otherwise over all; the long form, with every number, is in `verdict`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 import pandas as pd
@@ -57,7 +58,9 @@ def message(result: Result, find: Callable[[Tables], Finding]) -> str:
     """Say a finding as the title of its figure."""
     row, sentence = find(result.tables)
     text = sentence or f"attention puts {row.number} ({row.control})"
-    return f"{result.name}: {text.removesuffix('.').replace('It is ', 'the carry is ', 1)}"
+    text = text[0].lower() + text[1:].removesuffix(".").replace("R^2", "$R^2$")
+    text = re.sub(r"\bit (is|acts)\b", r"the carry \1", text, count=1)
+    return f"{result.name}: {text}"
 
 
 def _answers(tables: Tables) -> Finding:
