@@ -318,14 +318,3 @@ PAIRS = Layout(
 
 LAYOUTS = {layout.name: layout for layout in (WRITE_UPS, MICRO_14, MICRO_10, QWEN3, PAIRS)}
 """Layouts by name."""
-
-
-def find_layout(name: str) -> Layout:
-    """Look up a layout.
-
-    Raises:
-        InputError: No layout of that name; the message lists them.
-    """
-    if name not in LAYOUTS:
-        raise InputError(f"unknown layout {name!r}: known are {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]

@@ -31,8 +31,6 @@ from interp.carry_probe.directions import (
 from interp.carry_probe.edges import hold, swap_routes
 from model.intervals import clopper_pearson
 
-DAS_RANKS = (1, 2, 3)
-
 
 @dataclass(frozen=True)
 class Swap:

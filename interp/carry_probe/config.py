@@ -22,7 +22,7 @@ class Config:
     columns: tuple[int, ...] = tuple(range(N_ANSWER))
     """Answer columns, 0 (units) to 10."""
     sites: tuple[str, ...] = MAIN_SITES
-    """Sites for probes and interchanges, by their names in probe_trace.HOOKS."""
+    """Sites for probes and interchanges, by their names in interp.anatomy.HOOKS."""
     features: tuple[str, ...] = ("carry_in",)
     """What the probes are asked for."""
     n_attention: int = 2_000

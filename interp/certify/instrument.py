@@ -42,8 +42,8 @@ class Result:
         certificate: Counts and cells.
         columns: Per column and arithmetic, the exact numbers of pairs on whose true prefix the
             column is right, wrong, undecided; and the number of cells.
-        atlas: Failing and undecided contexts (see `certify_atlas.build_atlas`).
-        contexts: Masses on the context grid (see `certify_figures.tabulate_contexts`).
+        atlas: Failing and undecided contexts (see `atlas.build_atlas`).
+        contexts: Masses on the context grid (see `figures.tabulate_contexts`).
     """
 
     certificate: Certificate

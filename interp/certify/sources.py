@@ -43,7 +43,7 @@ class Hull:
 
     A group's contribution is the vector (numerator, denominator) of length d + 1, the numerator in
     the coordinates of `axes`. The error table bounds how far rounding can move the numerator in the
-    coordinates of the residual stream (see `certify_rounding`): its last entry is the weighted
+    coordinates of the residual stream (see `rounding`): its last entry is the weighted
     relative error of the weights, which multiplies |output - r|.
 
     Attributes:

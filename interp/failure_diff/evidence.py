@@ -59,7 +59,7 @@ def carry_scale(references: pd.DataFrame, gap: float) -> CarryScale | None:
     """Place a gap on the scale that the references span; None where a carry makes no difference.
 
     Args:
-        references: Rows of carry_in and gap (diff_controls.carry_reference_table).
+        references: Rows of carry_in and gap (`controls.carry_reference_table`).
         gap: Rival less true logit of the input.
     """
     gaps, carry = references["gap"].to_numpy(), references["carry_in"].to_numpy()
@@ -113,7 +113,7 @@ def column_shapley(
         a: First operand of the input.
         b: Second operand of the input.
         focus: The column.
-        references: Rows of a, b and true (diff_controls.carry_reference_table).
+        references: Rows of a, b and true (`controls.carry_reference_table`).
 
     Returns:
         Rows of player, contribution and its standard error over references; the contributions sum

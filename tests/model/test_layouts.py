@@ -5,7 +5,7 @@ from model.columns import carries, chain_length, digits
 from model.decode import decode_exactly
 from model.errors import InputError
 from model.evaluation import evaluate, official_chunks, stratified_chunks, uniform_chunks
-from model.layouts import LAYOUTS, MICRO_14, PAIRS, QWEN3, WRITE_UPS, Layout, find_layout
+from model.layouts import LAYOUTS, MICRO_14, PAIRS, QWEN3, WRITE_UPS, Layout
 from model.task import hard_pairs, uniform_pairs
 from tests.network_support import SHIFTED, SHORT, random_network
 
@@ -75,9 +75,7 @@ def test_known_layouts_have_the_lengths_of_their_authors() -> None:
     assert (QWEN3.n_prompt, QWEN3.n_target, QWEN3.n_input) == (24, 11, 34)
     assert (PAIRS.n_prompt, PAIRS.n_target, PAIRS.n_input) == (12, 7, 18)
     assert PAIRS.capacity == WRITE_UPS.capacity
-    assert find_layout("qwen3") is QWEN3
-    with pytest.raises(InputError, match="unknown layout 'x': known are write-ups"):
-        find_layout("x")
+    assert LAYOUTS["qwen3"] is QWEN3
 
 
 def test_an_answer_with_a_token_that_is_no_digit_is_no_number() -> None:
