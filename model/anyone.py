@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.adder import Adder
 from model.checkpoint import CARD, read_checkpoint, shipped
 from model.dense import dense
 from model.errors import InputError, printable
@@ -29,6 +30,7 @@ class AnyAdder:
         card: What is known of its making.
         name: Shipped name, or that of the folder or file.
         path: Where it was read.
+        model: The trained parameters, where the network is of the write-ups' family.
     """
 
     network: Network
@@ -36,6 +38,7 @@ class AnyAdder:
     card: dict[str, Any]
     name: str
     path: Path
+    model: Adder | None = None
 
 
 def read_network(reference: str | Path) -> AnyAdder:
@@ -70,7 +73,9 @@ def read_network(reference: str | Path) -> AnyAdder:
 def _family(reference: str | Path) -> AnyAdder:
     found = read_checkpoint(reference)
     network = dense(found.model).general()
-    return AnyAdder(network, found.model.config.n_params, found.card, found.name, found.path)
+    return AnyAdder(
+        network, found.model.config.n_params, found.card, found.name, found.path, found.model
+    )
 
 
 def _with_card(path: Path, network: Network, card: dict[str, Any]) -> AnyAdder:
