@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.anatomy.hook_trace import network_of
+from interp.anatomy.hook_trace import specimen_of
 from interp.carry_probe.criteria import ACCOUNTS, account
 from interp.carry_probe.data import probe_inputs
 from interp.carry_probe.prefix import compare_rivals, response_curve, wrong_prefixes
@@ -13,7 +13,7 @@ from model.task import uniform_pairs
 
 def prefixes(model, n=400):
     data = probe_inputs(uniform_pairs(n, torch.Generator().manual_seed(0)))
-    return wrong_prefixes(network_of(model), data, (5,))
+    return wrong_prefixes(specimen_of(model), data, (5,))
 
 
 @pytest.fixture(scope="module")
