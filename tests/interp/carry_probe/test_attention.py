@@ -15,12 +15,13 @@ from interp.carry_probe.data import probe_inputs
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
+from model.layouts import WRITE_UPS
 from model.task import query_position, uniform_pairs
 
 
 @pytest.fixture(scope="module")
 def data():
-    return probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)))
+    return probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)), WRITE_UPS)
 
 
 def test_the_handbuilt_pattern_is_a_quarter_on_each_of_four_digits(data):
@@ -43,22 +44,22 @@ def test_what_the_sources_write_adds_up_to_the_attention_output(data):
     for name in ("262p", "512p"):
         network = specimen_of(Adder(PRESETS[name]))
         trace = trace_hooks(network, data.tokens, 6)
-        assert torch.allclose(written(network, trace).sum(dim=1), trace["attn_out"])
-        assert by_role(trace["pattern"], 6).shape == (400, len(ROLES))
+        assert torch.allclose(written(network, trace).sum(dim=(1, 2)), trace["attn_out"])
+        assert by_role(trace["pattern"][:, 0], 6, WRITE_UPS).shape == (400, len(ROLES))
 
 
 @pytest.mark.parametrize("name", ["262p", "512p", "777p"])
 def test_the_score_table_holds_the_scores_of_every_input(data, name):
     network = specimen_of(Adder(PRESETS[name]))
     table = score_table(network)
-    assert table.shape == (12, 14, 33, 14)
+    assert table.shape == (1, 12, 14, 33, 14)
     for column in (0, 7, 11):
         length = query_position(column) + 1
-        scores = trace_hooks(network, data.tokens, column)["attn_scores"]
+        scores = trace_hooks(network, data.tokens, column)["attn_scores"][:, 0]
         query = data.tokens[:, length - 1]
-        looked_up = table[column, query[:, None], torch.arange(length), data.tokens[:, :length]]
+        looked_up = table[0, column, query[:, None], torch.arange(length), data.tokens[:, :length]]
         assert torch.allclose(looked_up, scores, atol=1e-12)
-        assert table[column, :, length:].isnan().all()
+        assert table[0, column, :, length:].isnan().all()
 
 
 def test_a_fixed_pattern_suffices_where_the_pattern_never_moves(data):

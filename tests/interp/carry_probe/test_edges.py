@@ -8,6 +8,7 @@ from interp.carry_probe.edges import cut_edges, cut_edits, hold, margin, swap_ro
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
+from model.layouts import WRITE_UPS
 from model.task import uniform_pairs
 
 COLUMN = 5
@@ -15,7 +16,7 @@ COLUMN = 5
 
 @pytest.fixture(scope="module")
 def data():
-    return probe_inputs(uniform_pairs(200, torch.Generator().manual_seed(0)))
+    return probe_inputs(uniform_pairs(200, torch.Generator().manual_seed(0)), WRITE_UPS)
 
 
 def test_margin_is_the_true_logit_less_the_best_other():
@@ -26,7 +27,7 @@ def test_margin_is_the_true_logit_less_the_best_other():
 def test_cutting_all_edges_to_zero_leaves_no_attention_output(data):
     network = specimen_of(Adder(PRESETS["303p"]))
     clean = trace_hooks(network, data.tokens, COLUMN)
-    everything = torch.ones(clean["pattern"].shape[1], dtype=torch.bool)
+    everything = torch.ones(clean["pattern"].shape[-1], dtype=torch.bool)
     donor = torch.arange(200).flip(0)
     edits = cut_edits(network, clean, everything, "zero", donor)
     edited = trace_hooks(network, data.tokens, COLUMN, edits=edits)
@@ -42,7 +43,7 @@ def test_cutting_all_edges_to_zero_leaves_no_attention_output(data):
 def test_keys_and_values_are_cut_apart_although_their_weights_are_one(data):
     network = specimen_of(Adder(PRESETS["262p"]))
     clean = trace_hooks(network, data.tokens, COLUMN)
-    sources = role_index()[COLUMN, : clean["pattern"].shape[1]] == ROLES.index("a_i")
+    sources = role_index()[COLUMN, : clean["pattern"].shape[-1]] == ROLES.index("a_i")
     donor = torch.arange(200).flip(0)
     values = trace_hooks(
         network, data.tokens, COLUMN, edits=cut_edits(network, clean, sources, "v", donor)
@@ -82,7 +83,7 @@ def test_frozen_scales_stay_as_they_were(data):
 
 def test_the_handbuilt_carry_travels_by_values():
     network = specimen_of(handbuilt_adder())
-    pairs = carry_pairs(COLUMN, 50, torch.Generator().manual_seed(0))
+    pairs = carry_pairs(WRITE_UPS, COLUMN, 50, torch.Generator().manual_seed(0))
     base, source = (
         trace_hooks(network, tokens, COLUMN) for tokens in (pairs.without, pairs.with_carry)
     )

@@ -9,6 +9,7 @@ from model.adder import Adder
 from model.config import PRESETS
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
+from model.layouts import WRITE_UPS
 from model.task import uniform_pairs
 
 COLUMN = 5
@@ -17,7 +18,7 @@ AFTER = ("resid_mid", "in_low", "post")
 
 def sweep(model, sites, features=("carry_in",), columns=(COLUMN,)):
     inits = [Adder(model.config, init_params(model.config, seed)) for seed in (1, 2)]
-    data = probe_inputs(uniform_pairs(2000, torch.Generator().manual_seed(0)))
+    data = probe_inputs(uniform_pairs(2000, torch.Generator().manual_seed(0)), WRITE_UPS)
     return sweep_probes(
         specimen_of(model),
         [specimen_of(init) for init in inits],
@@ -93,7 +94,7 @@ def test_a_column_without_any_carry_gives_an_empty_table():
 
 
 def test_the_numbers_do_not_depend_on_the_number_of_processes():
-    data = probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)))
+    data = probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)), WRITE_UPS)
     network = specimen_of(handbuilt_adder())
     one, two = (
         sweep_probes(
