@@ -145,7 +145,7 @@ def specimen_of(model: Adder | Network) -> Specimen:
         for matrix, found in names.items()
         if len(found) == 2
     }
-    return Specimen(dense(model).general(), factors)
+    return Specimen(dense(model), factors)
 
 
 def _has_positions(network: Network) -> bool:

@@ -26,6 +26,12 @@ def role_label(role: str) -> str:
     return f"${role}$" if re.fullmatch(r"[abs]_.*", role) else role.replace("$", r"\$")
 
 
+def _short_label(role: str) -> str:
+    """Write a role in the width of a narrow column."""
+    label = role_label(role).replace("between", "betw.")
+    return label if role == OLDER else label.replace(" ", "\n")
+
+
 def draw_scores(result: Result) -> Figure:
     """Draw every score that the layer can compute, above what cutting each role's edge does."""
     maps, n_heads = result.scores[:MOST_MAPS], len(result.scores)
@@ -103,7 +109,7 @@ def _edges(axes: Axes, result: Result, letter: str) -> None:
     axes.set_yticklabels(labels, rotation=0)
     axes.set_xticks(
         axes.get_xticks(),
-        [role_label(role).replace(" ", "\n" if role != OLDER else " ") for role in roles],
+        [_short_label(role) for role in roles],
         rotation=0,
     )
     axes.set(xlabel="role whose edge is cut", ylabel="")

@@ -26,7 +26,7 @@ def test_a_random_network_has_the_shapes_options_and_scales(name):
 
 
 def test_what_is_tied_stays_tied():
-    network = dense(random_adder(PRESETS["262p"])).general()  # K = V, head = embedding
+    network = dense(random_adder(PRESETS["262p"]))  # K = V, head = embedding
     other = random_like(network, 1)
     assert torch.equal(other.W_K, other.W_V)
     assert torch.equal(other.W_U, other.W_E.T)

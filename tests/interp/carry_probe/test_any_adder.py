@@ -72,7 +72,7 @@ def transplanted(network: Network, layout: Layout) -> Network:
 
 @pytest.fixture(scope="module")
 def foreign() -> Network:
-    return transplanted(dense(handbuilt_adder()).general(), FOREIGN)
+    return transplanted(dense(handbuilt_adder()), FOREIGN)
 
 
 @pytest.fixture(scope="module")
