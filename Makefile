@@ -74,9 +74,10 @@ $(PACKAGES): pyproject.toml | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
 
-$(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
+$(DEV_PACKAGES): pyproject.toml | $(BIN)/python
+	$(INSTALL) "$(TORCH)"
 	$(INSTALL) -e ".[dev]"
-	touch $@
+	touch $(PACKAGES) $@
 
 clean:
 	rm -rf $(VENV) build dist site

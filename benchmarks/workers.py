@@ -10,7 +10,7 @@ counted: what the machine's two cores are worth at the time.
 
 A round has all four in turn. There are three rounds, or fewer where the next would end after
 `--seconds`; medians, and the medians of the ratios. On a machine too busy for one round, the sweeps
-are cut in steps until it fits.
+are cut in steps until it should fit.
 """
 
 import argparse
@@ -33,8 +33,6 @@ from train.spec import RunSpec
 from train.sweep import run_sweep
 
 ROUNDS = 3
-START_UP = 5.0
-"""Seconds that a sweep costs besides its steps, about."""
 WARM_UP = 200
 
 
@@ -88,9 +86,10 @@ def measure(
     with joblib.Parallel(n_jobs=2) as pool:
         tell("starting")
         step = time_together(pool, 2, name, WARM_UP) / WARM_UP
-        left = seconds - (time.perf_counter() - start)
+        start_up = time.perf_counter() - start
+        left = seconds - start_up
         # One seed after the other, half of them at once, and two kernels: what a step costs.
-        most = (left / 2 - 2 * START_UP) / (step * (1.5 * n_seeds + 2))
+        most = (left / 2 - 2 * start_up) / (step * (1.5 * n_seeds + 2))
         steps = min(steps, max(100, int(most) // 100 * 100))
         while len(rounds) < ROUNDS:
             begin = time.perf_counter()
