@@ -182,19 +182,30 @@ def tokens_at(layout: Layout, position: int) -> list[int]:
 
 
 def token_effect(scores: Float[Tensor, "head column query pos token"], layout: Layout) -> float:
-    """Return the most that tokens change the scores of an answer digit, beyond a common constant.
+    """Return the most that tokens can change an attention weight of an answer digit.
 
-    At 0 every pattern depends on position alone: a score is then a function of the position plus
-    one of the query, and the softmax does not see the latter.
+    A weight is largest where its own source scores most and every other least. Every digit may
+    stand in every place, so this bounds all inputs. At 0 attention depends on position alone.
     """
     largest = 0.0
     for column in range(layout.n_answer):
         query = layout.query_position(column)
-        rows = scores[:, column, tokens_at(layout, query)]
-        sources = [rows[:, :, j, tokens_at(layout, j)] for j in range(query + 1)]
-        for source in sources:
-            largest = max(largest, float((source.amax(dim=-1) - source.amin(dim=-1)).max()))
-        mean = torch.stack([source.mean(dim=-1) for source in sources], dim=-1)
-        mean = mean - mean.mean(dim=-1, keepdim=True)
-        largest = max(largest, float((mean.amax(dim=1) - mean.amin(dim=1)).max()))
+        tokens = tokens_at(layout, query)
+        rows = scores[:, column, tokens].double()
+        sources = [rows[:, :, j, tokens_at(layout, j)] for j in range(query)]
+        own = rows[:, range(len(tokens)), query, tokens]
+        high = torch.stack([*(source.amax(dim=-1) for source in sources), own], dim=-1)
+        low = torch.stack([*(source.amin(dim=-1) for source in sources), own], dim=-1)
+        most, least = _alone(high, low).amax(dim=1), _alone(low, high).amin(dim=1)
+        largest = max(largest, float((most - least).max()))
     return largest
+
+
+def _alone(
+    own: Float[Tensor, "*batch source"], others: Float[Tensor, "*batch source"]
+) -> Float[Tensor, "*batch source"]:
+    """Give each source its weight where it has the score `own` and the rest have `others`."""
+    n = own.shape[-1]
+    table = others[..., None, :].expand(*others.shape, n).clone()
+    table.diagonal(dim1=-2, dim2=-1).copy_(own)
+    return table.softmax(dim=-1).diagonal(dim1=-2, dim2=-1)

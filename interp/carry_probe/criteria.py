@@ -27,9 +27,8 @@ GRADED = 0.05
 MARGIN = 0.03
 """A mean accuracy is called larger than its floor from this difference on."""
 
-FIXED = 1e-4
-"""Attention depends on position alone where tokens change scores by less: a weight then moves by
-about 0.01 % of itself at most."""
+FIXED = 1e-3
+"""Attention depends on position alone where no token changes a weight by more."""
 
 OF_SOURCES = ("attn_scores", "pattern")
 """Sites with one number for each source: like the raw digits they tell where a digit is, and values

@@ -35,7 +35,7 @@ def notes_on(
     effect = token_effect(scores, layout)
     if effect < FIXED:
         notes.append(
-            "Attention depends on position alone: tokens change a score by at most "
+            "Attention depends on position alone: no token changes a weight by more than "
             f"{effect:.1e}, so keys cannot bring a carry."
         )
     return notes

@@ -29,8 +29,7 @@ from interp.carry_probe.criteria import (
 )
 from interp.carry_probe.result import Result
 from interp.carry_probe.verdict import fed
-from model.shell import Row, Summary, percent, some_of
-from model.shell.summary import SENTENCES
+from model.shell import SENTENCES, Row, Summary, percent, some_of
 
 Finding = tuple[Row, str]
 
