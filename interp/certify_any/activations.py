@@ -41,7 +41,9 @@ def slope(z: Ball, act: Activation) -> Ball:
     """Enclose act'(z); for ReLU its generalised derivative, 0 to 1 at the kink."""
     if act == "relu":
         above, below = z.middle > z.radius * UP, z.middle < -z.radius * UP
-        return Ball(np.where(above, 1.0, np.where(below, 0.0, 0.5)), np.where(above | below, 0, 0.5))
+        return Ball(
+            np.where(above, 1.0, np.where(below, 0.0, 0.5)), np.where(above | below, 0, 0.5)
+        )
     m = z.middle
     closest = np.maximum(np.abs(m) - z.radius * UP, 0.0)
     middle, own = _slope_at(m, act)
@@ -71,9 +73,9 @@ def _share(z: np.ndarray, act: Activation) -> np.ndarray:
 def _slope_at(z: np.ndarray, act: Activation) -> tuple[np.ndarray, float]:
     """Compute act'(z) = S + z S', and a bound of its error.
 
-    S' is phi(z), or e / (1 + e)^2 times the derivative of its argument, e = e^-|argument|. Errors of
-    arguments are relative, a few U; |z|^3 phi(z) <= 0.47 and x^2 e^-x <= 0.55 keep what they do to
-    z S' below 8 LIBRARY. Together with S (6 LIBRARY) and the products this is below 32 LIBRARY.
+    S' is phi(z), or e / (1 + e)^2 times the derivative of its argument, e = e^-|argument|. Errors
+    of arguments are relative, a few U; |z|^3 phi(z) <= 0.47 and x^2 e^-x <= 0.55 keep what they do
+    to z S' below 8 LIBRARY. Together with S (6 LIBRARY) and the products: below 32 LIBRARY.
     """
     if act == "gelu":
         bell = z * _PHI0 * np.exp(-0.5 * z * z)

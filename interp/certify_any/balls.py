@@ -29,9 +29,9 @@ class Ball:
     radius: np.ndarray
 
     @classmethod
-    def exact(cls, numbers: np.ndarray) -> "Ball":
+    def exact(cls, numbers: np.ndarray | float) -> "Ball":
         """Take numbers as they are."""
-        middle = np.asarray(numbers, dtype=np.float64)
+        middle = np.atleast_1d(np.asarray(numbers, dtype=np.float64))
         return cls(middle, np.zeros_like(middle))
 
     @property
@@ -113,7 +113,7 @@ class Ball:
 
     def scale(self, factor: float) -> "Ball":
         """Multiply by a number."""
-        return self * Ball.exact(np.float64(factor))
+        return self * Ball.exact(factor)
 
     def mean(self) -> "Ball":
         """Average over the last axis, which is kept."""
@@ -154,6 +154,14 @@ class Ball:
         rise = np.expm1(np.where(known, self.radius, 0.0)) * UP
         radius = _up(middle * (rise + 2 * LIBRARY))
         return Ball(middle, np.where(known, radius, np.inf))
+
+
+def join(parts: list[Ball]) -> Ball:
+    """Lay arrays side by side along the last axis."""
+    return Ball(
+        np.concatenate([x.middle for x in parts], axis=-1),
+        np.concatenate([x.radius for x in parts], axis=-1),
+    )
 
 
 def _up(radius: np.ndarray) -> np.ndarray:

@@ -81,12 +81,6 @@ def _fix(pool: Pool, cell: np.ndarray, group: int, what: str, value: int) -> np.
     return fixed
 
 
-def part_counts(pool: Pool, numbers: np.ndarray, shown: bool) -> np.ndarray:
-    """Count the parts into which sets are split; 1 where nothing is left to split."""
-    used, where = np.unique(numbers, return_inverse=True)
-    return np.array([len(pool.parts(number, shown)) for number in used.tolist()])[where.ravel()]
-
-
 def split(
     pool: Pool, shown: np.ndarray, cells: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -25,16 +25,23 @@ class Options:
 
 
 class Pool:
-    """Sets of options by number, with their cuts and parts remembered."""
+    """Sets of options by number, with their cuts and parts remembered.
+
+    Attributes:
+        everything: The set of all options.
+        lowest: Those without a carry in: all that group 0 can be.
+    """
 
     def __init__(self, base: int) -> None:  # noqa: D107
-        self.options = Options(base)
+        self.base, self.options = base, Options(base)
         self._numbers: dict[bytes, int] = {}
         self._rows: list[np.ndarray] = []
         self._cuts: dict[tuple[str, int], dict[int, int]] = {}
         self._parts: dict[tuple[bool, int], np.ndarray] = {}
+        self._counts = [np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)]
         self.number(np.zeros(self.options.count, dtype=bool))
         self.everything = self.number(np.ones(self.options.count, dtype=bool))
+        self.lowest = self.number(self.options.carry_in == 0)
 
     def number(self, row: np.ndarray) -> int:
         """Give the number of a set of options."""
@@ -50,7 +57,8 @@ class Pool:
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Tell which options some sets hold, (set, option)."""
-        return np.array([self._rows[number] for number in numbers.tolist()])
+        rows = [self._rows[number] for number in numbers.tolist()]
+        return np.array(rows, dtype=bool).reshape(-1, self.options.count)
 
     def __len__(self) -> int:
         """How many sets there are."""
@@ -111,3 +119,17 @@ class Pool:
                     break
             self._parts[shown, number] = np.array(parts)
         return self._parts[shown, number]
+
+    def part_counts(self, numbers: np.ndarray, shown: bool) -> np.ndarray:
+        """Count the parts into which sets are split; 1 where nothing is left to split."""
+        known = self._counts[shown]
+        if len(known) < len(self):
+            more = np.zeros(2 * len(self), dtype=np.int64)
+            more[: len(known)] = known
+            known = self._counts[shown] = more
+        counts = known[numbers]
+        if not counts.all():
+            for number in np.unique(numbers[counts == 0]).tolist():
+                known[number] = len(self.parts(number, shown))
+            counts = known[numbers]
+        return counts

@@ -19,6 +19,7 @@ from interp.certify_any.balls import UP, Ball
 from interp.certify_any.boxes import Box
 from interp.certify_any.tables import arrays
 from model.network import Network
+from model.parts import Activation
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Margins:
     Attributes:
         middle: Margin at the centre, times the scale of the last norm.
         reach: How far the margin can be from it over the box.
-        slopes: Bound of the slopes, (cell, direction, token).
+        rounding: Radius of the margin at the centre.
+        slopes: The slopes over the box, (cell, direction, token).
     """
 
     middle: np.ndarray
     reach: np.ndarray
-    slopes: np.ndarray
+    rounding: np.ndarray
+    slopes: Ball
 
 
 class Head:
@@ -42,11 +45,12 @@ class Head:
     def __init__(self, network: Network) -> None:  # noqa: D107
         w = {name: Ball.exact(x) for name, x in arrays(network).items()}
         d = network.d_model
-        self.act, self.normed = network.act, network.norm != "none"
+        self.act: Activation = network.act
+        self.normed = network.norm != "none"
         self.centring = Ball.exact(np.eye(d))
         if network.norm == "layer":
             self.centring = self.centring - Ball.exact(np.full((d, d), float(d))).inverse()
-        self.eps = Ball.exact(np.float64(network.eps))
+        self.eps = Ball.exact(network.eps)
         gain = w["ln2_w"].reshape(d, 1)
         self.reads = [
             (self.centring @ (gain * w[name]), (w["ln2_b"] @ w[name]) + w[bias])
@@ -89,11 +93,10 @@ class Head:
             value, slopes = value + scale * beta, slopes + pull * beta
         elif self.biased:
             value = value + beta
-        size = slopes.size
-        reach = (_reach(size, box.width) + value.radius) * UP
+        reach = (_reach(slopes.size, box.width) + value.radius) * UP
         middle = value.middle.copy()
         middle[:, target], reach[:, target] = np.inf, 0.0
-        return Margins(middle, reach, size)
+        return Margins(middle, reach, value.radius, slopes)
 
     def _feed_forward(self, box: Box, Q: Ball) -> tuple[Ball, Ball | None]:
         """Enclose f at the centres, and how the units move over the boxes, (cell, direction, unit).
@@ -112,7 +115,7 @@ class Head:
             scale = (centred.square().mean() + self.eps).root()
             inverse = scale.widen(np.sqrt((swing * swing).mean(axis=-1, keepdims=True)) * UP)
             inverse = inverse.inverse()
-            d = Ball.exact(np.float64(len(Q.middle))).inverse()
+            d = Ball.exact(float(len(Q.middle))).inverse()
             pull = inner * d * inverse * inverse * inverse
         centres, ranges, slopes = [], [], []
         for A, b in self.reads:
@@ -128,7 +131,10 @@ class Head:
             ranges.append(centre.widen(_reach(slow.size, width)).narrower(loose))
             slopes.append(slow)
         if len(self.reads) == 1:
-            at, moved = activate(centres[0], self.act), slope(ranges[0], self.act)[:, None] * slopes[0]
+            at, moved = (
+                activate(centres[0], self.act),
+                slope(ranges[0], self.act)[:, None] * slopes[0],
+            )
         else:
             at = activate(centres[1], self.act) * centres[0]
             moved = (slope(ranges[1], self.act) * ranges[0])[:, None] * slopes[1]

@@ -52,7 +52,7 @@ def tabulate(network: Network) -> Sources:
         for i in range(network.n_kv_heads)
     ]
     values = [h @ w["W_V"][i] + w["b_V"][i] for i in range(network.n_kv_heads)]
-    scale = Ball.exact(np.float64(network.attn_scale)).inverse()
+    scale = Ball.exact(network.attn_scale).inverse()
     heads = range(network.n_heads)
     return Sources(
         x=x + w["b_O"],
@@ -68,14 +68,14 @@ def normalise(x: Ball, network: Network, gain: Ball, bias: Ball) -> Ball:
         return x
     if network.norm == "layer":
         x = x - x.mean()
-    eps = Ball.exact(np.float64(network.eps))
+    eps = Ball.exact(network.eps)
     return x * (x.square().mean() + eps).root().inverse() * gain + bias
 
 
 def _project(h: Ball, weight: Ball, bias: Ball, gain: Ball | None, network: Network) -> Ball:
     x = h @ weight + bias
     if gain is not None:
-        eps = Ball.exact(np.float64(network.qk_eps))
+        eps = Ball.exact(network.qk_eps)
         x = x * (x.square().mean() + eps).root().inverse() * gain
     return x if network.rotary is None else _turn(x, network)
 
