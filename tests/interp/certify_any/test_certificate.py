@@ -103,7 +103,7 @@ def test_a_short_budget_leaves_a_gap_that_holds_the_truth(budget: int) -> None:
 
 def test_too_many_steps_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.certify_any.certificate.Steps", lambda: Steps(10))
-    proof = certify_network(small_network(0, 0.25))
+    proof = certify_network(small_network(1, 0.25))
     assert proof.digits.counting == "columns"
     assert not proof.digits.exact
     agree(proof)
@@ -161,8 +161,9 @@ def test_automata_count_unions() -> None:
             inside |= hits.all(axis=1).any(axis=0)
             automata.append(build_automaton(pool, cells, Steps()))
         assert count_avoiding(pool, width, automata, Steps()) == (~inside).sum()
-        with pytest.raises(TooManySteps):
-            count_avoiding(pool, width, automata, Steps(1))
+    some = pool.number(np.arange(n) < 5)
+    with pytest.raises(TooManySteps):
+        build_automaton(pool, np.array([[some, pool.everything, some]]), Steps(1))
 
 
 def test_command_writes_witnesses_that_fail(
