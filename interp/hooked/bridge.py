@@ -56,7 +56,7 @@ def to_bridge(model: Adder | Network) -> TransformerBridge:
     if isinstance(model, Network):
         return _build(model.to(torch.float64), ())
     matrices = bottlenecks_of(model)
-    bridge = _build(dense(model).general(), [BOTTLENECKS[matrix][0] for matrix in matrices])
+    bridge = _build(dense(model), [BOTTLENECKS[matrix][0] for matrix in matrices])
     points = bridge.hook_dict
     for matrix in matrices:
         low, high = (points[name] for name in BOTTLENECKS[matrix])

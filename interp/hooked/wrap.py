@@ -57,7 +57,7 @@ def to_hooked_transformer(model: Adder | Network) -> HookedTransformer:
     """
     if isinstance(model, Network):
         return _wrap(model.to(torch.float64))
-    hooked = _wrap(dense(model).general())
+    hooked = _wrap(dense(model))
     for matrix in bottlenecks_of(model):
         point, high = place_point(hooked, matrix), hooked.get_submodule(BOTTLENECKS[matrix][1])
         assert isinstance(high, HookPoint)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from interp.hooked import from_hooked, to_hooked
+from interp.hooked.either import HAS_HOOKED_TRANSFORMER
 from model.config import PRESETS
 from model.decode import tables_of
 from model.dense import dense
@@ -19,6 +19,11 @@ from model.tables import column_logits
 from model.task import uniform_pairs
 from tests.network_support import OPTIONS, random_network
 from tests.support import random_adder
+
+if not HAS_HOOKED_TRANSFORMER:
+    pytest.skip("TransformerLens 4: test_bridge takes its place", allow_module_level=True)
+
+from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 NETWORKS = {name: random_network(**options) for name, options in OPTIONS.items()}
 CASES = pytest.mark.parametrize("name", NETWORKS)
@@ -64,7 +69,7 @@ def test_there_and_back_is_the_same_network(name: str) -> None:
 @pytest.mark.parametrize("preset", ["262p", "512p", "777p"])
 def test_a_wrapped_member_of_the_family_comes_back(preset: str) -> None:
     model = random_adder(PRESETS[preset])
-    expected = dense(model).general()
+    expected = dense(model)
     assert_same(from_hooked(to_hooked(model), expected.layout), expected)
 
 
