@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import safetensors.torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from model.decode import decode
 from model.errors import InputError
+from model.intervals import clopper_pearson
 from model.network import Network
 from model.reading import MIB, read_regular
 from model.shell import Output, write_atomic
@@ -28,7 +30,8 @@ from train.schedule import LR, schedule
 COMMAND = "python -m train.plain"
 STATE, LOG = "state.safetensors", "log.csv"
 STATE_LIMIT, SAVE_SECONDS = 64 * MIB, 5.0
-N_UNIFORM, N_STRATIFIED = 5_000, 20_000
+N_UNIFORM, N_STRATIFIED, N_TEST = 5_000, 20_000, 100_000
+TEST_SEED = 1_000_003
 Row = dict[str, float | int]
 
 
@@ -87,13 +90,32 @@ def _train(
             saved = time.monotonic()
     _save(progress, spec, folder)
     assert progress.best is not None
+    network = network_of(progress.best, spec.shape)
     card = {
         "n_params": count_params(spec.shape),
         "command": spec.command(),
         "spec": spec.to_dict(),
         "best": progress.best_row,
+        "measured": measure(network),
     }
-    save_network(folder, network_of(progress.best, spec.shape), card)
+    save_network(folder, network, card)
+
+
+def measure(network: Network, n: int | None = None) -> dict[str, Any]:
+    """Count wrong sums on fresh pairs, uniform and carry-stratified, with exact 95 % intervals."""
+    n = N_TEST if n is None else n
+    draws = {"uniform": uniform_pairs, "stratified": carry_stratified_pairs}
+    found = {}
+    for kind, draw in draws.items():
+        pairs = draw(n, torch.Generator().manual_seed(TEST_SEED), network.layout)
+        errors = int((~decode(network, *pairs).exact).sum())
+        found[kind] = {
+            "errors": errors,
+            "pairs": n,
+            "seed": TEST_SEED,
+            "interval_95": list(clopper_pearson(errors, n)),
+        }
+    return found
 
 
 def _log(progress: Progress, spec: PlainSpec, loss: float) -> None:
