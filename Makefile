@@ -2,6 +2,7 @@
 # make test      install what is missing, then everything that CI checks
 # make check     the same checks without installing
 # make test-tl4  the tests of the wrapper and of the carry probe with TransformerLens 4
+# make matrix    the tests that compute, for PyTorch's sets of instructions and 1 and 2 threads (slow)
 # make docs      build the API reference from the docstrings, into site/
 # make notebook  run notebooks/tour.ipynb from nothing and store it with its outputs
 
@@ -19,7 +20,7 @@ TL4_PACKAGES := $(VENV_TL4)/.installed
 # Of the thousands of modules that come along, Python compiles those that are imported, as they are.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo test test-tl4 check lint types unit docs reference notebook clean
+.PHONY: demo test test-tl4 check lint types unit matrix docs reference notebook clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -49,6 +50,19 @@ test-tl4: $(TL4_PACKAGES)
 	  tests/interp/anatomy/test_column_trace.py \
 	  tests/interp/carry_probe/test_instrument.py -k "not instrument or handbuilt_adder_is"
 
+# Files, hostile or our own, and command lines are the same everywhere.
+NO_NUMBERS := $(addprefix --ignore=tests/,model/shell model/test_hostile_files.py \
+  interp/check_certificate/test_altered_files.py interp/check_certificate/test_hostile_files.py \
+  train/sweep/test_dask.py)
+CELLS := $(foreach set,default avx2 avx512,$(foreach threads,1 2,matrix-$(set)-$(threads)))
+
+.PHONY: $(CELLS)
+matrix: $(CELLS)
+
+$(CELLS): matrix-%:
+	ATEN_CPU_CAPABILITY=$(firstword $(subst -, ,$*)) OMP_NUM_THREADS=$(lastword $(subst -, ,$*)) \
+	  $(BIN)/python -m pytest -n 1 $(NO_NUMBERS) tests/model tests/train tests/interp
+
 docs: $(DEV_PACKAGES)
 	$(MAKE) reference
 
@@ -70,9 +84,10 @@ $(PACKAGES): pyproject.toml | $(BIN)/python
 	$(INSTALL) -e . "transformer-lens<4"
 	touch $@
 
-$(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
+$(DEV_PACKAGES): pyproject.toml | $(BIN)/python
+	$(INSTALL) "$(TORCH)"
 	$(INSTALL) -e ".[dev]"
-	touch $@
+	touch $(PACKAGES) $@
 
 $(TL4_PACKAGES): $(DEV_PACKAGES)
 	$(BIN)/python -m venv $(VENV_TL4)

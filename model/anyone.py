@@ -52,11 +52,14 @@ def read_network(reference: str | Path) -> AnyAdder:
         InputError: Nothing of that name, or a file that cannot be used; the message says why.
     """
     path = Path(str(reference))
-    if isinstance(reference, str) and reference.partition("@")[0] in shipped_adders():
-        folder = SHIPPED / reference
-        return (
-            _with_card(folder, *read_stored(folder)) if is_general(folder) else _family(reference)
-        )
+    base, at, _ = str(reference).partition("@")
+    if isinstance(reference, str) and base in shipped_adders():
+        folder = SHIPPED / base
+        if not is_general(folder):
+            return _family(reference)
+        if at:
+            raise InputError(f"no checkpoint {printable(reference)}: {base} has no snapshots")
+        return _with_card(folder, *read_stored(folder))
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError):

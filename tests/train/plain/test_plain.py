@@ -102,7 +102,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     with pytest.raises(InputError, match="another run"):
         train_plain(PlainSpec(shape=SHAPE, recipe=SPEC.recipe, seed=2, every=2), tmp_path / "cut")
     (tmp_path / "cut/state.safetensors").write_bytes(b"no")
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match="damaged"):
         train_plain(SPEC, tmp_path / "cut")
 
 
