@@ -17,6 +17,7 @@ def train(
     recipe: Recipe = Recipe(),  # noqa: B008
     seed: Seed = 0,
     every: Steps = EVERY,
+    start: str | None = None,
     out: OutFolder | None = None,
 ) -> None:
     """Train an adder of any layout from a seed; the same command again resumes it.
@@ -29,13 +30,14 @@ def train(
         recipe: Schedule, data and optimizer.
         seed: Seed of initial parameters and data, 0 or more.
         every: Steps between two rows of the log.
+        start: Adder of an earlier run to go on from, instead of random numbers.
         out: Output folder; by default runs/LAYOUT-sSEED.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from train.plain.run import Row, train_plain
 
-    spec = PlainSpec(shape=shape, recipe=recipe, seed=seed, every=every)
+    spec = PlainSpec(shape=shape, recipe=recipe, seed=seed, every=every, start=start)
     folder = out or Path("runs") / f"{shape.layout}-s{seed}"
     words = TextColumn("loss {task.fields[loss]:.4f}  exact {task.fields[exact]:.4f}")
     columns = (BarColumn(), MofNCompleteColumn(), words, TimeRemainingColumn())

@@ -93,6 +93,8 @@ class PlainSpec:
     seed: Seed
     every: Steps = EVERY
     """Steps between two rows of the log."""
+    start: str | None = None
+    """Adder to start from, as given; None for random numbers."""
 
     def __post_init__(self) -> None:
         """Check every field against its range."""
@@ -124,6 +126,8 @@ class PlainSpec:
                 if value != getattr(default, name):
                     words += [f"--{name.replace('_', '-')}", str(value)]
         words += ["--seed", str(self.seed)]
+        if self.start is not None:
+            words += ["--start", self.start]
         if self.every != EVERY:
             words += ["--every", str(self.every)]
         return " ".join(words)

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from model.anyone import read_network
 from model.decode import decode
 from model.errors import InputError
 from model.intervals import clopper_pearson
@@ -97,8 +98,17 @@ def _train(
         "spec": spec.to_dict(),
         "best": progress.best_row,
         "measured": measure(network),
+        "lineage": [*_ancestry(spec), {"command": spec.command(), "best": progress.best_row}],
     }
     save_network(folder, network, card)
+
+
+def _ancestry(spec: PlainSpec) -> list[dict[str, Any]]:
+    """List the runs that led to this one's start, each with its command."""
+    if spec.start is None:
+        return []
+    card = read_network(spec.start).card
+    return card.get("lineage") or [{"checkpoint": spec.start, "sha256": card.get("sha256")}]
 
 
 def measure(network: Network, n: int | None = None) -> dict[str, Any]:

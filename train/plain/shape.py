@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.errors import InputError
 from model.layouts import LAYOUTS, Layout
 from model.network import Network
 from model.parts import NORMS, no_biases
@@ -59,6 +60,25 @@ def init_params(
         normal = torch.randn(size, generator=generator) * std
         parts.append(torch.ones(size) if name.startswith("ln") else normal)
     return torch.cat([x.flatten() for x in parts])
+
+
+def flatten(network: Network, shape: Shape) -> Float[Tensor, " n"]:
+    """Return the parameters of a network that `network_of` gave, float32.
+
+    Raises:
+        InputError: It is another kind of network.
+    """
+    params = network.tensors()
+    parts = [params[name].squeeze(0) for name in param_shapes(shape)]
+    flat = torch.cat([x.flatten() for x in parts]).float()
+    if network.layout == layout_of(shape) and len(flat) == count_params(shape):
+        again, same = network_of(flat, shape), network.to(torch.float64)
+        if all(torch.equal(x, again.tensors()[name]) for name, x in same.tensors().items()):
+            return flat
+    raise InputError(
+        f"the adder to start from is no {shape.layout} one of this kind, {shape.d_model} wide "
+        f"with {shape.d_ff} units"
+    )
 
 
 def network_of(flat: Float[Tensor, " n"], shape: Shape) -> Network:

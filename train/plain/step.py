@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from model.anyone import read_network
 from train.config import ADAM_EPS, BETA_1, BETA_2
 from train.plain.config import PlainSpec, Shape
-from train.plain.shape import EPS, Params, init_params, layout_of, split
+from train.plain.shape import EPS, Params, flatten, init_params, layout_of, split
 from train.plain.stream import draw_pairs
 from train.schedule import LR, schedule
 
@@ -74,11 +75,14 @@ class Trainer:
 
     @classmethod
     def fresh(cls, spec: PlainSpec) -> "Trainer":
-        """Start from the initial parameters of the run's seed."""
+        """Start from the adder that the run names, or from the initial parameters of its seed."""
         recipe = spec.recipe
-        params = init_params(
-            spec.shape, spec.seed, token_std=recipe.token_std, position_std=recipe.position_std
-        )
+        if spec.start is None:
+            params = init_params(
+                spec.shape, spec.seed, token_std=recipe.token_std, position_std=recipe.position_std
+            )
+        else:
+            params = flatten(read_network(spec.start).network, spec.shape)
         zeros = torch.zeros_like(params)
         return cls(spec, params, zeros, zeros, 0)
 

@@ -99,6 +99,15 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     assert cut.network.layout == PAIRS
     assert cut.n_params == count_params(SHAPE)
     assert (tmp_path / "cut/log.csv").read_text() == (tmp_path / "whole/log.csv").read_text()
+    child = PlainSpec(
+        shape=SHAPE, recipe=SPEC.recipe, seed=3, every=2, start=str(tmp_path / "whole")
+    )
+    assert torch.equal(network_of(Trainer.fresh(child).params, SHAPE).W_E, whole.network.W_E)
+    train_plain(child, tmp_path / "child")
+    lineage = read_network(tmp_path / "child").card["lineage"]
+    assert [x["command"] for x in lineage] == [SPEC.command(), child.command()]
+    with pytest.raises(InputError, match="no pairs one of this kind, 7 wide"):
+        Trainer.fresh(PlainSpec(shape=Shape(), recipe=SPEC.recipe, seed=3, start=child.start))
     with pytest.raises(InputError, match="another run"):
         train_plain(PlainSpec(shape=SHAPE, recipe=SPEC.recipe, seed=2, every=2), tmp_path / "cut")
     (tmp_path / "cut/state.safetensors").write_bytes(b"no")
