@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "whole": ("model.whole", "is a folder whole, as a command left it"),
     "train": ("train", "train one model from a seed"),
     "train-plain": ("train.plain", "train an adder of any layout in plain PyTorch"),
+    "search": ("train.search", "search for the smallest adder: many seeds, few numbers"),
     "sweep": ("train.sweep", "many seeds of one recipe"),
     "finetune": ("train.finetune", "fine-tune in rounds, each from the best of the last"),
     "ship": ("train.ship", "make a finished run a shipped checkpoint"),
