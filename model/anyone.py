@@ -72,7 +72,7 @@ def read_network(reference: str | Path) -> AnyAdder:
 
 def _family(reference: str | Path) -> AnyAdder:
     found = read_checkpoint(reference)
-    network = dense(found.model).general()
+    network = dense(found.model)
     return AnyAdder(
         network, found.model.config.n_params, found.card, found.name, found.path, found.model
     )

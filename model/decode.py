@@ -8,13 +8,13 @@ from torch import Tensor
 
 from model.adder import Adder
 from model.decode_kernel import run_decoder
-from model.dense import Dense, dense
+from model.dense import dense
 from model.layouts import WRITE_UPS, Layout
 from model.network import Network
 from model.packing import supports
 from model.tables import Tables, column_logits, tabulate
 
-Decodable = Adder | Dense | Network | Tables
+Decodable = Adder | Network | Tables
 """Anything that can be decoded: a model, its effective weights (edited or not), or its tables."""
 
 

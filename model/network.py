@@ -135,6 +135,22 @@ class Network:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
+    def kv_head(self, head: int) -> int:
+        """Say which head of keys and values serves a head of queries."""
+        return head * self.n_kv_heads // self.n_heads
+
+    def W_QK(self, head: int = 0) -> Float[Tensor, "d d"]:
+        """Bilinear form of a head's scores with the gains folded in: rows are the query side.
+
+        Biases, norms of q and k and rotary positions are not in it.
+        """
+        form = self.W_Q[head] @ self.W_K[self.kv_head(head)].T
+        return self.ln1_w[:, None] * form * self.ln1_w
+
+    def W_OV(self, head: int = 0) -> Float[Tensor, "d d"]:
+        """What a source writes per unit of a head's attention, gain folded on the reading side."""
+        return self.ln1_w[:, None] * (self.W_V[self.kv_head(head)] @ self.W_O[head])
+
     def stream(self) -> Float[Tensor, "pos vocab d"]:
         """Tabulate the residual stream before the layer."""
         x = self.W_E + self.W_pos[:, None, :]

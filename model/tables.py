@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.dense import Dense
 from model.layouts import WRITE_UPS, Layout
 from model.network import Network, apply_activation, split_heads
 from model.parts import Activation, NormKind
@@ -79,9 +78,8 @@ class Tables:
         return dataclasses.replace(self, **tensors)
 
 
-def tabulate(weights: Dense | Network) -> Tables:
+def tabulate(network: Network) -> Tables:
     """Tabulate a network over the positions and tokens of its task, in the weights' type."""
-    network = weights.general() if isinstance(weights, Dense) else weights
     layout = network.layout
     n, first = layout.n_input, layout.n_prompt - 1
     positions = torch.arange(n)[:, None]

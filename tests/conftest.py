@@ -1,12 +1,35 @@
+"""What all tests share. Nothing slow is imported here: xdist's own process reads this too."""
+
+import gc
+import pkgutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
+from jaxtyping import install_import_hook
 
-from train.validation import validation_pairs
+ROOT = Path(__file__).resolve().parents[1]
+UNCHECKED = {"model.lanes"}
+"""It knows no tensors, and a kernel is 100,000 calls of it: pyright checks its types."""
 
-PUBLISHED = Path(__file__).resolve().parents[1].parent / "shared/published/best_311p_s34.pt"
+# Shapes and types are checked wherever a function of ours is called.
+install_import_hook(
+    [
+        f"{room}.{module.name}"
+        for room in ("model", "train", "interp", "analyses")
+        for module in pkgutil.iter_modules([str(ROOT / room)])
+        if f"{room}.{module.name}" not in UNCHECKED
+    ],
+    "beartype.beartype",
+)
+
+PUBLISHED = ROOT.parent / "shared/published/best_311p_s34.pt"
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look through it a thousand times."""
+    gc.freeze()
 
 
 @pytest.fixture
@@ -19,6 +42,8 @@ def published_311p() -> Path:
 @pytest.fixture
 def few_pairs(monkeypatch) -> Iterator[None]:
     """Validation on 500 pairs."""
+    from train.validation import validation_pairs
+
     validation_pairs.cache_clear()
     monkeypatch.setattr("train.validation.N_HARD", 500)
     monkeypatch.setattr("train.run.N_TEST", 500)
@@ -29,4 +54,5 @@ def few_pairs(monkeypatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
     yield
-    plt.close("all")
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -18,7 +18,7 @@ import torch
 from analyses.algorithm.hypotheses import HYPOTHESES, Fit, cell
 from analyses.algorithm.local_answers import Contexts
 from interp.anatomy import trace_column
-from model.dense import Dense
+from model.network import Network
 from model.task import N_ANSWER, N_DIGITS, carries, digits, encode, query_position, uniform_pairs
 
 SITES = ("attn_out", "resid_mid")
@@ -37,7 +37,7 @@ class _Pool:
     log_p: torch.Tensor
 
 
-def _pool(weights: Dense, column: int, n: int, any_prefix: bool, seed: int) -> _Pool:
+def _pool(weights: Network, column: int, n: int, any_prefix: bool, seed: int) -> _Pool:
     generator = torch.Generator().manual_seed(1_000 * seed + 2 * column + any_prefix)
     a, b = uniform_pairs(n, generator)
     tokens = encode(a, b)
@@ -95,7 +95,7 @@ def _divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> np.ndarray:
 
 
 def scrub(
-    weights: Dense, fits: dict[str, Fit], *, receivers: int, pool: int, seed: int
+    weights: Network, fits: dict[str, Fit], *, receivers: int, pool: int, seed: int
 ) -> pd.DataFrame:
     """Scrub columns 1 to 9 at both sites under every account, on true and on arbitrary prefixes.
 
@@ -151,7 +151,7 @@ def scrub(
 
 
 def _with_attn_out(
-    weights: Dense, data: _Pool, rows: np.ndarray, donors: torch.Tensor, column: int
+    weights: Network, data: _Pool, rows: np.ndarray, donors: torch.Tensor, column: int
 ) -> torch.Tensor:
     given = data.attn_out[donors]
     trace = trace_column(weights, data.tokens[rows], column, {"attn_out": lambda _: given})

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.dense import Dense
+from model.network import Network
 from model.tables import Tables, tabulate
 from model.task import (
     N_DIGITS,
@@ -88,7 +88,9 @@ class CleanRun:
         return out
 
 
-def normed_sources(folded: Dense, scale_of: Dense | None = None) -> Float[Tensor, "pos vocab d"]:
+def normed_sources(
+    folded: Network, scale_of: Network | None = None
+) -> Float[Tensor, "pos vocab d"]:
     """Tabulate what the attention reads at each (position, token).
 
     Args:
@@ -104,7 +106,7 @@ def normed_sources(folded: Dense, scale_of: Dense | None = None) -> Float[Tensor
     return resid / norm_scale(original, folded)[..., None] * folded.ln1_w + folded.ln1_b
 
 
-def norm_scale(x: Float[Tensor, "... d"], weights: Dense) -> Float[Tensor, "..."]:
+def norm_scale(x: Float[Tensor, "... d"], weights: Network) -> Float[Tensor, "..."]:
     """Compute what a norm divides by."""
     if weights.norm == "layer":
         x = x - x.mean(dim=-1, keepdim=True)
@@ -133,13 +135,13 @@ def attend(
     return out
 
 
-def clean_run(folded: Dense, pairs: Pairs) -> CleanRun:
+def clean_run(folded: Network, pairs: Pairs) -> CleanRun:
     """Run a folded network on sums with the true digits fed back."""
     tokens = encode(*pairs)
     tables = tabulate(folded)
     attended = attend(tables, tokens, normed_sources(folded))
     queries = tokens[:, FIRST : FIRST + N_TARGET]
-    resid = tables.x[torch.arange(N_TARGET), queries] + attended @ folded.W_V @ folded.W_O
+    resid = tables.x[torch.arange(N_TARGET), queries] + attended @ folded.W_V[0] @ folded.W_O[0]
     scale2 = norm_scale(resid, folded)
     h_mid = folded.normalise(resid, "ln2")
     post = torch.nn.functional.gelu(h_mid @ folded.W_in)
@@ -158,13 +160,13 @@ def clean_run(folded: Dense, pairs: Pairs) -> CleanRun:
     )
 
 
-def source_covariance(folded: Dense, run: CleanRun) -> Float[Tensor, "d d"]:
+def source_covariance(folded: Network, run: CleanRun) -> Float[Tensor, "d d"]:
     """Covariance of the normed sources over positions and examples."""
     h = normed_sources(folded)[torch.arange(N_INPUT), run.tokens[:, :N_INPUT]]
     return covariance(h)
 
 
-def query_covariance(folded: Dense, run: CleanRun) -> Float[Tensor, "d d"]:
+def query_covariance(folded: Network, run: CleanRun) -> Float[Tensor, "d d"]:
     """Covariance of the normed queries over columns and examples."""
     h = normed_sources(folded)[torch.arange(N_INPUT), run.tokens[:, :N_INPUT]]
     return covariance(h[:, FIRST:])

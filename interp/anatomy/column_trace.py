@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.dense import Dense
+from model.network import Network
 from model.task import query_position
 
 SOURCE_SITES = ("resid_pre", "k", "v", "attn_scores", "pattern")
@@ -45,7 +45,7 @@ _NO_EDITS: Edits = {}
 
 
 def trace_column(
-    weights: Dense, tokens: Int[Tensor, "batch pos"], column: int, edits: Edits = _NO_EDITS
+    weights: Network, tokens: Int[Tensor, "batch pos"], column: int, edits: Edits = _NO_EDITS
 ) -> Trace:
     """Compute one answer column with all its activations.
 
@@ -70,13 +70,13 @@ def trace_column(
     length = query_position(column) + 1
     x = site("resid_pre", weights.W_E[tokens[:, :length]] + weights.W_pos[:length])
     h = weights.normalise(x, "ln1")
-    q = site("q", h[:, -1] @ weights.W_Q)
-    k = site("k", h @ weights.W_K)
-    v = site("v", h @ weights.W_V)
+    q = site("q", h[:, -1] @ weights.W_Q[0])
+    k = site("k", h @ weights.W_K[0])
+    v = site("v", h @ weights.W_V[0])
     scores = torch.einsum("bd,bjd->bj", q, k) / math.sqrt(q.shape[-1])
     pattern = site("pattern", site("attn_scores", scores).softmax(dim=-1))
     z = site("z", torch.einsum("bj,bjd->bd", pattern, v))
-    attn_out = site("attn_out", z @ weights.W_O)
+    attn_out = site("attn_out", z @ weights.W_O[0])
     resid_mid = site("resid_mid", site("skip", x[:, -1]) + attn_out)
     pre = site("pre", weights.normalise(resid_mid, "ln2") @ weights.W_in)
     post = site("post", torch.nn.functional.gelu(pre))

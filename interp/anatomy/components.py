@@ -27,9 +27,9 @@ from interp.anatomy.roles import ROLES, role_index
 from interp.gauge import fixed_signs
 from model.adder import Adder
 from model.config import qkv_names
-from model.dense import Dense
 from model.errors import InputError
 from model.factored import factor_names, rank_one_terms
+from model.network import Network
 from model.task import N_INPUT
 
 Basis = Literal["svd", "data", "raw", "unit", "random"]
@@ -80,7 +80,7 @@ class Component:
         return "+".join(str(i + 1) for i in self.index)
 
 
-def fold(weights: Dense) -> Dense:
+def fold(weights: Network) -> Network:
     """Move the gains of the first two norms into the matrices that read them: the same function.
 
     Raises:
@@ -97,23 +97,23 @@ def fold(weights: Dense) -> Dense:
     return weights.edit(**edits)
 
 
-def matrices(folded: Dense) -> dict[str, Float[Tensor, "m n"]]:
+def matrices(folded: Network) -> dict[str, Float[Tensor, "m n"]]:
     """List everything that can be cut, by name, of a folded network.
 
     W_K and W_V are one matrix "W_KV" where they are tied. Gains act on the normed activation, so
     the whole is the identity; edges are a mask over (answer column, source position).
     """
     d = folded.W_E.shape[1]
-    tied = torch.equal(folded.W_K, folded.W_V)
-    keys = {"W_KV": folded.W_K} if tied else {"W_K": folded.W_K, "W_V": folded.W_V}
+    W_Q, W_K, W_V, W_O = (getattr(folded, name)[0] for name in ("W_Q", "W_K", "W_V", "W_O"))
+    keys = {"W_KV": W_K} if torch.equal(W_K, W_V) else {"W_K": W_K, "W_V": W_V}
     eye = torch.eye(d, dtype=folded.W_E.dtype)
     return {
         "W_pos": folded.W_pos[:N_INPUT],
-        "W_QK": folded.W_Q @ folded.W_K.T,
-        "W_OV": folded.W_V @ folded.W_O,
-        "W_Q": folded.W_Q,
+        "W_QK": W_Q @ W_K.T,
+        "W_OV": W_V @ W_O,
+        "W_Q": W_Q,
         **keys,
-        "W_O": folded.W_O,
+        "W_O": W_O,
         "W_in": folded.W_in,
         "W_out": folded.W_out,
         **dict.fromkeys(("ln1", "ln2", "ln_final"), eye),
@@ -132,7 +132,7 @@ def causal_edges() -> Bool[Tensor, "column pos"]:
     return role_index() >= 0
 
 
-def with_matrices(folded: Dense, edited: Mapping[str, Tensor]) -> Dense:
+def with_matrices(folded: Network, edited: Mapping[str, Tensor]) -> Network:
     """Put edited matrices (any but "edges") back into a folded network.
 
     Raises:
@@ -145,13 +145,13 @@ def with_matrices(folded: Dense, edited: Mapping[str, Tensor]) -> Dense:
     edits: dict[str, Tensor] = {}
     for name, value in edited.items():
         if name == "W_QK":
-            edits |= {"W_Q": value, "W_K": eye}
+            edits |= {"W_Q": value[None], "W_K": eye[None]}
         elif name == "W_OV":
-            edits |= {"W_V": value, "W_O": eye}
+            edits |= {"W_V": value[None], "W_O": eye[None]}
         elif name == "W_KV":
-            edits |= {"W_K": value, "W_V": value}
+            edits |= {"W_K": value[None], "W_V": value[None]}
         elif name in RANK_MATRICES:
-            edits[name] = value
+            edits[name] = value if getattr(folded, name).ndim == 2 else value[None]
     readers = {"ln1": ("W_Q", "W_K", "W_V"), "ln2": ("W_in",), "ln_final": ("W_U",)}
     for norm, names in readers.items():
         if norm in edited:
@@ -163,7 +163,7 @@ def with_matrices(folded: Dense, edited: Mapping[str, Tensor]) -> Dense:
     return folded.edit(**edits)
 
 
-def without(folded: Dense, components: Sequence[Component]) -> Dense:
+def without(folded: Network, components: Sequence[Component]) -> Network:
     """Remove components (of one matrix or of several) from a folded network."""
     whole = matrices(folded)
     edited: dict[str, Tensor] = {}
@@ -251,7 +251,7 @@ def raw_components(model: Adder, matrix: str) -> list[Component]:
     ]
 
 
-def unit_components(folded: Dense, matrix: str) -> list[Component]:
+def unit_components(folded: Network, matrix: str) -> list[Component]:
     """Cut into natural coordinates: rows of W_pos (positions) and W_out (neurons), gains, edges."""
     whole = matrices(folded)[matrix]
     if matrix == "edges":

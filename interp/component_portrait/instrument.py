@@ -108,7 +108,7 @@ def _readings(
         return h @ u, keys, shares
     run = setting.reference
     read = {
-        "W_O": run.attended @ setting.folded.W_V,
+        "W_O": run.attended @ setting.folded.W_V[0],
         "W_in": run.h_mid,
         "W_out": run.post,
     }[part.matrix]
@@ -136,9 +136,7 @@ def _roles(world: World, part: Component, reads: Tensor, key_reads: Tensor) -> d
     index = role_index()[:N_DIGITS]
     if part.matrix == "W_QK":
         query, key = (x[:, :N_DIGITS].mean(dim=1) for x in (reads, key_reads))
-        score = (
-            query[FIRST : FIRST + N_DIGITS, None] * key / world.setting.folded.W_Q.shape[0] ** 0.5
-        )
+        score = query[FIRST : FIRST + N_DIGITS, None] * key / world.setting.folded.d_model**0.5
         seen = index >= 0
         score = score - (score * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True)
         masks = {role: index == i for i, role in enumerate(ROLES)}
@@ -162,7 +160,7 @@ def _writings(world: World, part: Component, v: Tensor) -> tuple[Tensor, list[st
     if part.matrix == "W_in":
         return v, [str(i) for i in range(len(v))]
     if part.matrix in ("W_KV", "W_V"):
-        v = v @ folded.W_O
+        v = v @ folded.W_O[0]
     return (v * folded.ln_final_w) @ folded.W_U, list(TOKENS)
 
 

@@ -135,7 +135,7 @@ def run(model: Adder, config: Config) -> Result:
     def weights(vector: Tensor) -> Tensor:
         effective = compose(unflatten(vector), model.config)
         # The head is the embedding; queries and keys, values and output are seen as products.
-        products = {"W_QK": effective.W_QK, "W_OV": effective.W_OV}
+        products = {"W_QK": effective.W_QK(), "W_OV": effective.W_OV()}
         products["W_in"] = effective.ln2_w[:, None] * effective.W_in
         rest = {x: getattr(effective, x) for x in ("W_E", "W_pos", "W_out", "ln_final_w")}
         return torch.cat([value.flatten() for value in (products | rest).values()])

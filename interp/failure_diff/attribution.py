@@ -12,12 +12,12 @@ from torch import Tensor
 
 from interp.anatomy import Trace, logit_gap, role_of, trace_column
 from interp.failure_diff.columns import Focus
-from model.dense import Dense
+from model.network import Network
 from model.task import TOKENS, query_position
 
 
 def final_direction(
-    weights: Dense, resid_post: Float[Tensor, "batch d"], focus: Focus
+    weights: Network, resid_post: Float[Tensor, "batch d"], focus: Focus
 ) -> tuple[Float[Tensor, "batch d"], float]:
     """Linearise (rival - true) at the stream's own scale: gap = resid_post . direction + constant.
 
@@ -31,7 +31,7 @@ def final_direction(
 
 
 def _through_norm(
-    weights: Dense, x: Float[Tensor, "batch d"], name: str, readout: Float[Tensor, " d"]
+    weights: Network, x: Float[Tensor, "batch d"], name: str, readout: Float[Tensor, " d"]
 ) -> Float[Tensor, "batch d"]:
     """Pull a readout of norm(x) back to x, with the scale that the norm has at x."""
     centred = x - x.mean(dim=-1, keepdim=True) if weights.norm == "layer" else x
@@ -43,7 +43,7 @@ def _through_norm(
 
 
 def stream_terms(
-    weights: Dense, trace: Trace, tokens: Int[Tensor, "batch pos"]
+    weights: Network, trace: Trace, tokens: Int[Tensor, "batch pos"]
 ) -> dict[str, Float[Tensor, "batch n d"]]:
     """Split the residual stream at the query into terms: embeddings, sources, units.
 
@@ -52,7 +52,7 @@ def stream_terms(
         all n is resid_post, without `unit` it is resid_mid.
     """
     n = trace["pattern"].shape[1]
-    written = trace["v"] @ weights.W_O
+    written = trace["v"] @ weights.W_O[0]
     token = weights.W_E[tokens[:, n - 1]]
     return {
         "token": token[:, None],
@@ -63,7 +63,7 @@ def stream_terms(
 
 
 def attribute_gap(
-    weights: Dense, tokens: Int[Tensor, "batch pos"], focus: Focus
+    weights: Network, tokens: Int[Tensor, "batch pos"], focus: Focus
 ) -> list[pd.DataFrame]:
     """Attribute (rival - true) of the focus column, one table an input.
 
@@ -107,7 +107,7 @@ def attribute_gap(
 
 
 def attribute_units(
-    weights: Dense, tokens: Int[Tensor, "batch pos"], focus: Focus
+    weights: Network, tokens: Int[Tensor, "batch pos"], focus: Focus
 ) -> list[pd.DataFrame]:
     """Split each unit's pre-activation over what it reads, one table an input.
 
@@ -144,7 +144,7 @@ def attribute_units(
     return tables
 
 
-def lens_table(weights: Dense, tokens: Int[Tensor, "batch pos"], focus: Focus) -> pd.DataFrame:
+def lens_table(weights: Network, tokens: Int[Tensor, "batch pos"], focus: Focus) -> pd.DataFrame:
     """Read the stream after each stage through the last norm and the head (the logit lens).
 
     Returns:

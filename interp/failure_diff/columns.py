@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import trace_column
-from model.dense import Dense
+from model.network import Network
 from model.task import (
     N_ANSWER,
     N_DIGITS,
@@ -43,13 +43,15 @@ class Focus:
     wrong: bool
 
 
-def all_logits(weights: Dense, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch 12 vocab"]:
+def all_logits(
+    weights: Network, tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch 12 vocab"]:
     """Compute the logits of all 12 answer columns on a given prefix, in the weights' type."""
     columns = [trace_column(weights, tokens, c)["logits"] for c in range(N_TARGET)]
     return torch.stack(columns, dim=1)
 
 
-def greedy_tokens(weights: Dense, prompt: Int[Tensor, "batch 34"]) -> Int[Tensor, "batch 34"]:
+def greedy_tokens(weights: Network, prompt: Int[Tensor, "batch 34"]) -> Int[Tensor, "batch 34"]:
     """Decode greedily: replace the 12 target tokens by the network's own, left to right."""
     tokens = prompt.clone()
     for column in range(N_TARGET):
@@ -58,7 +60,7 @@ def greedy_tokens(weights: Dense, prompt: Int[Tensor, "batch 34"]) -> Int[Tensor
     return tokens
 
 
-def column_table(weights: Dense, a: int, b: int) -> pd.DataFrame:
+def column_table(weights: Network, a: int, b: int) -> pd.DataFrame:
     """Tabulate one sum column by column, units first, EOS last.
 
     Columns 10 and 11 have no operand digits (-1) and no state. `forced_*` is on the true prefix,

@@ -19,7 +19,7 @@ from interp.anatomy import (
 )
 from interp.failure_diff.columns import Focus
 from model.decode import decode
-from model.dense import Dense
+from model.network import Network
 from model.task import (
     N_DIGITS,
     N_PROMPT,
@@ -75,7 +75,7 @@ def apply_edits(a: int, b: int, edits: list[tuple[Edit, ...]]) -> Pairs:
 
 
 def judge(
-    weights: Dense,
+    weights: Network,
     a: Int[Tensor, " batch"],
     b: Int[Tensor, " batch"],
     focus: Focus,
@@ -109,7 +109,7 @@ def judge(
 
 
 def edit_table(
-    weights: Dense, a: int, b: int, focus: Focus, edits: list[tuple[Edit, ...]]
+    weights: Network, a: int, b: int, focus: Focus, edits: list[tuple[Edit, ...]]
 ) -> pd.DataFrame:
     """Judge every edit of the pair; `offset` is the edit's column less the focus column.
 
@@ -130,7 +130,7 @@ def edit_table(
 
 
 def same_context_table(
-    weights: Dense,
+    weights: Network,
     a: int,
     b: int,
     focus: Focus,
@@ -161,7 +161,7 @@ def chain_window(a: int, b: int, column: int) -> range:
 
 
 def chain_table(
-    weights: Dense, a: int, b: int, focus: Focus, n: int, generator: torch.Generator
+    weights: Network, a: int, b: int, focus: Focus, n: int, generator: torch.Generator
 ) -> pd.DataFrame:
     """Judge `n` random pairs whose carry chain into the focus column has the same length and state.
 
@@ -183,7 +183,7 @@ def chain_table(
 
 
 def carry_reference_table(
-    weights: Dense, a: int, b: int, focus: Focus, n: int, generator: torch.Generator
+    weights: Network, a: int, b: int, focus: Focus, n: int, generator: torch.Generator
 ) -> pd.DataFrame:
     """Judge `n` random pairs with the focus column's own digits, for each carry into it.
 
@@ -252,6 +252,6 @@ def choose_controls(
     return tuple(controls)
 
 
-def commuted_table(weights: Dense, a: int, b: int, focus: Focus) -> pd.DataFrame:
+def commuted_table(weights: Network, a: int, b: int, focus: Focus) -> pd.DataFrame:
     """Judge the pair and its commuted form, first the pair itself."""
     return judge(weights, torch.tensor([a, b]), torch.tensor([b, a]), focus)

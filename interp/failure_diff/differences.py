@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import ROLES, Trace, role_index, trace_column
-from model.dense import Dense
+from model.network import Network
 from model.task import TOKENS, query_position
 
 _RANK_TOLERANCE = 1e-6
@@ -33,13 +33,13 @@ def bottleneck_coordinates(
 
 
 def column_features(
-    weights: Dense, tokens: Int[Tensor, "1 pos"], column: int
+    weights: Network, tokens: Int[Tensor, "1 pos"], column: int
 ) -> dict[tuple[str, str], float]:
     """Describe one input's run by (site, element): the values that `difference_table` compares."""
     trace = trace_column(weights, tokens, column)
     features: dict[tuple[str, str], float] = {}
     roles = _ROLE_OF[column, : query_position(column) + 1]
-    written = trace["pattern"][:, :, None] * (trace["v"] @ weights.W_O)
+    written = trace["pattern"][:, :, None] * (trace["v"] @ weights.W_O[0])
     for index in sorted({int(r) for r in roles}):
         at = roles == index
         features["attention", ROLES[index]] = float(trace["pattern"][0, at].sum())
@@ -53,7 +53,7 @@ def column_features(
 
 
 def difference_table(
-    weights: Dense, own: Int[Tensor, "1 pos"], controls: dict[str, Tensor], column: int
+    weights: Network, own: Int[Tensor, "1 pos"], controls: dict[str, Tensor], column: int
 ) -> pd.DataFrame:
     """Compare one input with each control at one column.
 
@@ -77,12 +77,12 @@ def difference_table(
     return pd.DataFrame(rows, columns=names)
 
 
-def _bottlenecks(weights: Dense, trace: Trace) -> dict[str, Tensor]:
+def _bottlenecks(weights: Network, trace: Trace) -> dict[str, Tensor]:
     query = weights.normalise(trace["resid_pre"][:, -1], "ln1")
     read = weights.normalise(trace["resid_mid"], "ln2")
     return {
-        "bottleneck W_Q": bottleneck_coordinates(query, weights.W_Q),
-        "bottleneck W_O": bottleneck_coordinates(trace["z"], weights.W_O),
+        "bottleneck W_Q": bottleneck_coordinates(query, weights.W_Q[0]),
+        "bottleneck W_O": bottleneck_coordinates(trace["z"], weights.W_O[0]),
         "bottleneck W_in": bottleneck_coordinates(read, weights.W_in),
         "bottleneck W_out": bottleneck_coordinates(trace["post"], weights.W_out),
     }

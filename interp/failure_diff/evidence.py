@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp.anatomy import logit_gap, trace_column
 from interp.failure_diff.columns import Focus
-from model.dense import Dense
+from model.network import Network
 from model.task import (
     N_DIGITS,
     N_INPUT,
@@ -100,7 +100,7 @@ def player_masks(column: int) -> Bool[Tensor, "player pos"]:
 
 
 def column_shapley(
-    weights: Dense, a: int, b: int, focus: Focus, references: pd.DataFrame
+    weights: Network, a: int, b: int, focus: Focus, references: pd.DataFrame
 ) -> pd.DataFrame:
     """Split the gap between the input and the mean reference over the other columns' digits.
 
@@ -157,7 +157,7 @@ def _mix(
 
 
 def _gaps(
-    weights: Dense, tokens: Int[Tensor, "batch pos"], focus: Focus
+    weights: Network, tokens: Int[Tensor, "batch pos"], focus: Focus
 ) -> Float[Tensor, " batch"]:
     logits = trace_column(weights, tokens, focus.column)["logits"]
     return logit_gap(logits, focus.rival, focus.true)

@@ -49,8 +49,9 @@ from interp.failure_diff.report import print_result, print_search
 from interp.failure_diff.result import HowOften, Result, records, save_result
 from interp.output import save_figure, save_json, save_table
 from model.adder import Adder
-from model.dense import Dense, dense
+from model.dense import dense
 from model.intervals import clopper_pearson
+from model.network import Network
 from model.shell import DETAILS, write_atomic, write_details
 from model.task import HARD_CASES, N_INPUT, N_TARGET, check_operands, encode
 
@@ -158,7 +159,7 @@ def plot(result: Result) -> dict[str, Figure]:
 
 
 def _judge_controls(
-    weights: Dense, config: Config, focus: Focus, generator: torch.Generator
+    weights: Network, config: Config, focus: Focus, generator: torch.Generator
 ) -> dict[str, pd.DataFrame]:
     a, b, n = config.a, config.b, config.samples
     near = two_digit_edits(a, b, neighbourhood(focus.column))
@@ -176,7 +177,7 @@ def _judge_controls(
 
 
 def _open_up(
-    weights: Dense,
+    weights: Network,
     config: Config,
     focus: Focus,
     controls: tuple[Control, ...],
@@ -218,7 +219,7 @@ def _open_up(
     }
 
 
-def _pattern(weights: Dense, a: int, b: int) -> torch.Tensor:
+def _pattern(weights: Network, a: int, b: int) -> torch.Tensor:
     """Attention of all 12 answer columns over the 33 positions, on the true prefix."""
     tokens = encode(torch.tensor([a]), torch.tensor([b]))
     rows = torch.zeros(N_TARGET, N_INPUT, dtype=torch.float64)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp.anatomy import ROLES, SOURCE_SITES, Trace, logit_gap, role_index, trace_column
 from interp.failure_diff.columns import Focus
-from model.dense import Dense
+from model.network import Network
 from model.task import TOKENS, query_position
 
 DIRECTIONS = ("control into input", "input into control")
@@ -63,7 +63,7 @@ def patch_mask(patch: Patch, column: int, width: int) -> Bool[Tensor, " n"]:
 
 
 def run_patched(
-    weights: Dense,
+    weights: Network,
     receiver: Int[Tensor, "1 pos"],
     donor: Trace,
     column: int,
@@ -118,7 +118,7 @@ def all_patches(trace: Trace, column: int) -> list[Patch]:
 
 
 def patch_table(
-    weights: Dense, own: Int[Tensor, "1 pos"], control: Int[Tensor, "1 pos"], focus: Focus
+    weights: Network, own: Int[Tensor, "1 pos"], control: Int[Tensor, "1 pos"], focus: Focus
 ) -> pd.DataFrame:
     """Patch every site and role in both directions.
 
@@ -161,7 +161,7 @@ def patch_table(
 
 
 def minimal_sets(
-    weights: Dense, own: Int[Tensor, "1 pos"], control: Int[Tensor, "1 pos"], focus: Focus
+    weights: Network, own: Int[Tensor, "1 pos"], control: Int[Tensor, "1 pos"], focus: Focus
 ) -> pd.DataFrame:
     """Find the smallest sets of patches that flip the digit, of two kinds, in both directions.
 
@@ -206,7 +206,7 @@ def minimal_sets(
 
 
 def average_patching(
-    weights: Dense, own: Int[Tensor, "1 pos"], controls: Int[Tensor, "n pos"], focus: Focus
+    weights: Network, own: Int[Tensor, "1 pos"], controls: Int[Tensor, "n pos"], focus: Focus
 ) -> pd.DataFrame:
     """Average the patching table over many controls.
 

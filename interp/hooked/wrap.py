@@ -59,7 +59,7 @@ def to_hooked(model: Adder | Network) -> HookedTransformer:
     """
     if isinstance(model, Network):
         return _wrap(model.to(torch.float64))
-    hooked = _wrap(dense(model).general())
+    hooked = _wrap(dense(model))
     for matrix in BOTTLENECKS:
         open_bottleneck(hooked, model, matrix)
     hooked.setup()

@@ -35,7 +35,7 @@ from interp.anatomy import (
 from interp.rank_ablation.config import Kind, NormMode
 from interp.rank_ablation.kernel import Keyed, no_change
 from interp.rank_ablation.positions import POSITION_DRAWS, replace_positions
-from model.dense import Dense
+from model.network import Network
 from model.tables import Tables, tabulate
 from model.task import N_INPUT, N_TARGET
 
@@ -62,7 +62,7 @@ class Setting:
         seed: Seed of the positions that a resampled W_pos borrows from.
     """
 
-    folded: Dense
+    folded: Network
     reference: CleanRun
     run: CleanRun
     donor: Int[Tensor, " batch"]
@@ -139,7 +139,7 @@ def removed_output(setting: Setting, part: Component) -> Float[Tensor, "batch co
         return attend(tables, run.tokens, tables.ov, part.term)
     read = {
         "W_OV": run.attended,
-        "W_O": run.attended @ folded.W_V,
+        "W_O": run.attended @ folded.W_V[0],
         "W_in": run.h_mid,
         "ln2": run.h_mid,
         "W_out": run.post,
@@ -188,12 +188,12 @@ def _replace_sources(setting: Setting, part: Component, kind: Kind) -> tuple[Tab
     reads = {
         "W_Q": {"q": term},
         "W_K": {"k": term},
-        "W_V": {"ov": term @ folded.W_O},
-        "W_KV": {"k": term, "ov": term @ folded.W_O},
+        "W_V": {"ov": term @ folded.W_O[0]},
+        "W_KV": {"k": term, "ov": term @ folded.W_O[0]},
         "ln1": {
-            "q": term @ folded.W_Q,
-            "k": term @ folded.W_K,
-            "ov": term @ folded.W_V @ folded.W_O,
+            "q": term @ folded.W_Q[0],
+            "k": term @ folded.W_K[0],
+            "ov": term @ folded.W_V[0] @ folded.W_O[0],
         },
     }[part.matrix]
     lost = {name: h @ matrix for name, matrix in reads.items()}

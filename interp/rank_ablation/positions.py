@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.anatomy import FIRST, Component, class_means, normed_sources, with_matrices
 from interp.rank_ablation.config import Kind
-from model.dense import Dense
+from model.network import Network
 from model.tables import Tables, tabulate
 from model.task import N_DIGITS, N_INPUT, N_PROMPT
 
@@ -22,7 +22,7 @@ POSITION_DRAWS = 16
 
 
 def replace_positions(
-    folded: Dense, part: Component, kind: Kind, generator: torch.Generator, *, frozen: bool
+    folded: Network, part: Component, kind: Kind, generator: torch.Generator, *, frozen: bool
 ) -> Tables:
     """Replace a part of the position embedding, which is the same in every sum.
 
@@ -50,15 +50,15 @@ def replace_positions(
     if frozen:
         h = normed_sources(edited, scale_of=folded)
         tables = tables.edit(
-            q=h[FIRST:] @ folded.W_Q / h.shape[-1] ** 0.5,
-            k=h @ folded.W_K,
-            ov=h @ folded.W_V @ folded.W_O,
+            q=h[FIRST:] @ folded.W_Q[0] / h.shape[-1] ** 0.5,
+            k=h @ folded.W_K[0],
+            ov=h @ folded.W_V[0] @ folded.W_O[0],
         )
     return tables
 
 
 def _replace_rows(
-    folded: Dense, part: Component, kind: Kind, generator: torch.Generator
+    folded: Network, part: Component, kind: Kind, generator: torch.Generator
 ) -> Float[Tensor, "pos d"]:
     """What stands in for the rows of single positions: zero, or other positions' rows."""
     W, new = folded.W_pos[:N_INPUT], torch.zeros_like(part.term)

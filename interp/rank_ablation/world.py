@@ -25,7 +25,8 @@ from interp.anatomy import (
 from interp.rank_ablation.kinds import Setting
 from interp.rank_ablation.metrics import Cases, make_cases
 from model.adder import Adder
-from model.dense import Dense, dense
+from model.dense import dense
+from model.network import Network
 from model.task import N_INPUT, Pairs, carry_stratified_pairs, uniform_pairs
 
 
@@ -131,7 +132,7 @@ def cut(world: World, matrix: str, basis: Basis) -> list[Component]:
     return decompose(matrix, W, basis, left, right, world.tolerance)
 
 
-def _read_covariance(folded: Dense, run: CleanRun, matrix: str) -> Float[Tensor, "m m"]:
+def _read_covariance(folded: Network, run: CleanRun, matrix: str) -> Float[Tensor, "m m"]:
     """Covariance of what a matrix reads; every position counts once."""
     if matrix == "W_pos":
         return covariance(torch.eye(N_INPUT, dtype=folded.W_E.dtype))
@@ -141,7 +142,7 @@ def _read_covariance(folded: Dense, run: CleanRun, matrix: str) -> Float[Tensor,
         return source_covariance(folded, run)
     reads = {
         "W_OV": run.attended,
-        "W_O": run.attended @ folded.W_V,
+        "W_O": run.attended @ folded.W_V[0],
         "W_in": run.h_mid,
         "W_out": run.post,
     }

@@ -64,7 +64,7 @@ def test_there_and_back_is_the_same_network(name: str) -> None:
 @pytest.mark.parametrize("preset", ["262p", "512p", "777p"])
 def test_a_wrapped_member_of_the_family_comes_back(preset: str) -> None:
     model = random_adder(PRESETS[preset])
-    expected = dense(model).general()
+    expected = dense(model)
     assert_same(from_hooked(to_hooked(model), expected.layout), expected)
 
 

@@ -3,7 +3,8 @@ import torch
 
 from model.adder import Adder
 from model.config import PRESETS, ModelConfig, Norm
-from model.dense import Dense, compose, dense
+from model.dense import compose, dense
+from model.network import forward
 from model.tables import column_logits, tabulate
 from model.task import N_INPUT, N_TARGET, encode, query_position, uniform_pairs
 from tests.reference import assert_same, nudged
@@ -21,25 +22,11 @@ CONFIGS = {
 }
 
 
-def dense_logits(weights: Dense, tokens: torch.Tensor) -> torch.Tensor:
-    """Forward pass from effective weights alone."""
-    length, d = tokens.shape[1], weights.W_Q.shape[0]
-    x = weights.W_E[tokens] + weights.W_pos[:length]
-    h = weights.normalise(x, "ln1")
-    scores = (h @ weights.W_Q) @ (h @ weights.W_K).mT / d**0.5
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    pattern = scores.masked_fill(~causal, float("-inf")).softmax(-1)
-    x = x + pattern @ h @ weights.W_V @ weights.W_O
-    h = weights.normalise(x, "ln2")
-    x = x + torch.nn.functional.gelu(h @ weights.W_in) @ weights.W_out
-    return weights.normalise(x, "ln_final") @ weights.W_U
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dense_weights_give_the_factored_logits(name: str) -> None:
     model = random_adder(CONFIGS[name])
     tokens = some_tokens()
-    assert_same(dense_logits(dense(model), tokens), model(tokens), nudged(model)(tokens))
+    assert_same(forward(dense(model), tokens), model(tokens), nudged(model)(tokens))
 
 
 def test_a_change_in_the_tenth_digit_is_no_rounding() -> None:
@@ -84,8 +71,9 @@ def test_folded_circuits_are_the_bilinear_forms_they_claim(norm: Norm) -> None:
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     bare = x / (x.square().mean(-1, keepdim=True) + 1e-8).sqrt()
     h = bare * weights.ln1_w
-    assert torch.allclose(bare @ weights.W_QK @ bare.T, (h @ weights.W_Q) @ (h @ weights.W_K).T)
-    assert torch.allclose(bare @ weights.W_OV, h @ weights.W_V @ weights.W_O)
+    scores = (h @ weights.W_Q[0]) @ (h @ weights.W_K[0]).T
+    assert torch.allclose(bare @ weights.W_QK() @ bare.T, scores)
+    assert torch.allclose(bare @ weights.W_OV(), h @ weights.W_V[0] @ weights.W_O[0])
 
 
 def test_edit_replaces_and_leaves_the_original() -> None:
@@ -100,7 +88,7 @@ def test_edit_replaces_and_leaves_the_original() -> None:
 
 def test_composition_is_differentiable() -> None:
     model = random_adder(PRESETS["262p"])
-    compose(model.params, model.config).W_QK.sum().backward()
+    compose(model.params, model.config).W_QK().sum().backward()
     assert model.params["qkv_A"].grad is not None
     assert not dense(model).W_E.requires_grad
 

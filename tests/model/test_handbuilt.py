@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.decode import decode, teacher_forced
-from model.dense import Dense, dense
+from model.dense import dense
 from model.factored import rank_one_terms
 from model.handbuilt import (
     ATTN_OUT_COMPONENTS,
@@ -18,6 +18,7 @@ from model.handbuilt import (
     handbuilt_adder,
     handbuilt_config,
 )
+from model.network import Network
 from model.task import (
     EOS,
     N_INPUT,
@@ -40,15 +41,15 @@ def mixed_pairs(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([a for a, _ in sets]), torch.cat([b for _, b in sets])
 
 
-def sites(weights: Dense, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def sites(weights: Network, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """Activations at the 12 query positions."""
     x = weights.W_E[tokens] + weights.W_pos[:N_INPUT]
     h = weights.normalise(x, "ln1")
     query = h[:, N_PROMPT - 1 :]
-    scores = query @ weights.W_Q @ (h @ weights.W_K).mT / math.sqrt(x.shape[2])
+    scores = query @ weights.W_Q[0] @ (h @ weights.W_K[0]).mT / math.sqrt(x.shape[2])
     future = torch.ones(N_TARGET, N_INPUT, dtype=torch.bool).triu(N_PROMPT)
     pattern = scores.masked_fill(future, float("-inf")).softmax(-1)
-    resid_mid = x[:, N_PROMPT - 1 :] + pattern @ h @ weights.W_V @ weights.W_O
+    resid_mid = x[:, N_PROMPT - 1 :] + pattern @ h @ weights.W_V[0] @ weights.W_O[0]
     pre = weights.normalise(resid_mid, "ln2") @ weights.W_in
     post = torch.nn.functional.gelu(pre)
     return {"blocks.0.attn.hook_pattern": pattern, RESID_MID: resid_mid, POST: post}

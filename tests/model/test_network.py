@@ -104,7 +104,7 @@ def test_an_option_left_out_changes_the_logits() -> None:
 def test_the_family_is_a_network(preset: str) -> None:
     model = random_adder(PRESETS[preset])
     tokens = some_tokens()
-    assert torch.allclose(forward(dense(model).general(), tokens), model(tokens), atol=1e-10)
+    assert torch.allclose(forward(dense(model), tokens), model(tokens), atol=1e-10)
 
 
 def test_a_wide_network_is_decoded_without_the_kernel() -> None:

@@ -126,7 +126,7 @@ def hooked_logits(world, part: Component, kind: Kind, norm: NormMode) -> torch.T
         if part.matrix == "edges":
             mask = torch.zeros(33, 33, dtype=T.dtype)
             mask[21:] = T
-            return (pattern * mask) @ cache[f"{BLOCK}attn.hook_v"][:, :, 0] @ folded.W_O
+            return (pattern * mask) @ cache[f"{BLOCK}attn.hook_v"][:, :, 0] @ folded.W_O[0]
         return {
             "W_QK": lambda: normed @ T @ normed.transpose(1, 2) / d**0.5,
             "W_Q": lambda: (normed @ T)[:, :, None],

@@ -35,8 +35,8 @@ def test_full_ranks_keep_the_effective_weights_and_lower_ones_have_them(tie) -> 
         tie_qkv=tie, pos_rank=2, attn_out_rank=1, ffn_rank=2, qkv_rank=2
     )
     assert torch.linalg.matrix_rank(dense(cut).W_pos, rtol=1e-5) == 2
-    assert torch.linalg.matrix_rank(dense(cut).W_O, rtol=1e-5) == 1
-    stacked = torch.cat([dense(cut).W_Q, dense(cut).W_K], dim=0 if tie == "shareB" else 1)
+    assert torch.linalg.matrix_rank(dense(cut).W_O[0], rtol=1e-5) == 1
+    stacked = torch.cat([dense(cut).W_Q[0], dense(cut).W_K[0]], dim=0 if tie == "shareB" else 1)
     if tie.startswith("share"):
         assert torch.linalg.matrix_rank(stacked, rtol=1e-4) == 2
 
