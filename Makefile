@@ -2,6 +2,7 @@
 # make test      install what is missing, then everything that CI checks
 # make check     the same checks without installing
 # make docs      build the API reference from the docstrings, into site/
+# make explorer-bundle  bundle the page of analyses.explorer again; needs node and npm
 # make notebook  run notebooks/tour.ipynb from nothing and store it with its outputs
 
 VENV ?= .venv
@@ -16,7 +17,7 @@ DEV_PACKAGES := $(VENV)/.installed-dev
 # Of the thousands of modules that come along, Python compiles those that are imported, as they are.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo test check lint types unit docs reference notebook clean
+.PHONY: demo test check lint types unit docs reference notebook explorer-bundle clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -48,6 +49,9 @@ reference:
 
 notebook: $(DEV_PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+
+explorer-bundle:
+	cd analyses/explorer/page && npm ci --no-audit --no-fund && npm run --silent build
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || \

@@ -1,7 +1,7 @@
 """Rank components of any network: singular terms of the matrices that no gauge changes.
 
 The bilinear form of the scores and the product of values and outputs are cut for each head, with
-the gains of the norms folded into the reading side, as `interp.anatomy` cuts those of the write-ups'
+the gains of the norms folded into the reading side, as `interp.anatomy` does for the write-ups'
 family. Where rotary positions or norms stand between queries and keys there is no such form, and
 the two matrices are cut apart.
 """

@@ -1,4 +1,4 @@
-"""Pairs worth looking at: hard ones of any layout, and those that a network gets wrong, or nearly."""
+"""Pairs worth looking at: hard ones, and those that a network gets wrong, or nearly."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def _named(layout: Layout) -> list[dict[str, Any]]:
         _entry("no carry at all", *_no_carry(layout)),
     ]
     if layout.base**layout.width == 10**10:
-        found.append(_entry("the write-up’s error", *HARD_CASES[PUBLISHED]))
+        found.append(_entry("the write-ups' error", *HARD_CASES[PUBLISHED]))
     return found
 
 

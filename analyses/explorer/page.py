@@ -22,9 +22,10 @@ def build_page(networks: Sequence[Mapping[str, Any]]) -> str:
     Args:
         networks: What `describe` gave, at least one; their names differ.
     """
-    names = [str(network["name"]) for network in networks]
+    *names, last = (str(network["name"]) for network in networks)
+    subject = f"{', '.join(names)} and {last} add" if names else f"{last} adds"
     parts = {
-        "title": html.escape(f"How {' and '.join(names)} add{'s' if len(names) == 1 else ''}"),
+        "title": html.escape(f"How {subject}"),
         "abstract": html.escape(ABSTRACT),
         "style": read(STYLE),
         "script": read(SCRIPT),

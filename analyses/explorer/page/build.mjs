@@ -1,6 +1,8 @@
-// Bundles the page into bundle/, minified, with the licences of what it takes in.
+// Bundles the page into bundle/, minified, with the licences of what it takes in, and the sums of its
+// sources, by which a test sees whether the bundle is theirs.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
 const options = {
@@ -25,4 +27,8 @@ const licences = [...new Set(names)].sort().map((name) => {
   return `${name} ${version}\n\n${readFileSync(`${folder}/LICENSE`, "utf8").trim()}\n`;
 });
 writeFileSync("bundle/LICENSES.txt", licences.join("\n----\n\n"));
+const sums = readdirSync("src")
+  .sort()
+  .map((name) => [createHash("sha256").update(readFileSync(`src/${name}`)).digest("hex"), name]);
+writeFileSync("bundle/SOURCES.txt", sums.map((line) => `${line.join("  ")}\n`).join(""));
 console.log(`${[...new Set(names)].join(", ")} are in bundle/explorer.js`);

@@ -56,7 +56,8 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
   const { x, size, labels, right } = place(layout, width);
   const [cursor, setCursor] = useState(null);
   const steps = decoded.columns.map((_, step) => step);
-  const row = scaleBand(steps, [HEAD, HEAD + steps.length * size]);
+  const tall = Math.max(size, 13);
+  const row = scaleBand(steps, [HEAD, HEAD + steps.length * tall]);
   const side = scaleSqrt([0, 1], [0, size - 1]);
   const chosen = steps.find((step) => layout.nameOf(step) === at) ?? 0;
   const tokens = [...view.prompt, ...decoded.fed];
@@ -82,7 +83,7 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
   const label =
     `Attention of ${network.name}. Column ${at} looks at ${sayLooks(layout, weightsNow)}.` +
     (cursor ? ` Cursor on ${saySource(layout, cursor)}, weight ${say(cursorWeight ?? 0)}.` : "");
-  const height = HEAD + steps.length * size + 2;
+  const height = HEAD + steps.length * tall + 2;
   return (
     <svg
       class="attention"
@@ -121,7 +122,7 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
         x={0}
         width={right}
         y={row(chosen)}
-        height={size}
+        height={tall}
       />
       {steps.map((step) => {
         const name = layout.nameOf(step);
@@ -130,10 +131,10 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
         const off = shown !== null && step >= shown;
         return (
           <g key={step} class={off ? "row later" : "row"} transform={`translate(0,${row(step)})`}>
-            <text class={step === chosen ? "name at" : "name"} x={GUTTER - 6} y={size / 2} dy="0.33em" text-anchor="end">
+            <text class={step === chosen ? "name at" : "name"} x={GUTTER - 6} y={tall / 2} dy="0.33em" text-anchor="end">
               {name}
             </text>
-            <rect class="hit" x={0} width={right} height={size} onClick={() => choose(name)} />
+            <rect class="hit" x={0} width={right} height={tall} onClick={() => choose(name)} />
             {pattern.map((weight, j) => {
               const source = layout.sources[j];
               const left = x.get(source);
@@ -142,14 +143,14 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
               if (drawn < 0.7 && !changed && step !== chosen) return null;
               return (
                 <g key={j} onClick={() => (step === chosen ? toggle(source) : choose(name))}>
-                  <rect class="hit" x={left} width={size} height={size}>
+                  <rect class="hit" x={left} width={size} height={tall}>
                     <title>{`${name} looks at ${saySource(layout, source)}: ${say(weight, 3)}`}</title>
                   </rect>
                   {drawn >= 0.7 && (
                     <rect
                       class={changed ? "weight changed" : "weight"}
                       x={left + (size - drawn) / 2}
-                      y={(size - drawn) / 2}
+                      y={(tall - drawn) / 2}
                       width={drawn}
                       height={drawn}
                     />
@@ -157,7 +158,7 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
                   {changed && weight === 0 && (
                     <path
                       class="cross"
-                      d={`M${left + 2},2L${left + size - 2},${size - 2}M${left + size - 2},2L${left + 2},${size - 2}`}
+                      d={`M${left + 1},${tall - 3}L${left + size - 1},3M${left + 1},3L${left + size - 1},${tall - 3}`}
                     />
                   )}
                 </g>
@@ -167,7 +168,7 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
         );
       })}
       {cursor && (
-        <rect class="cursor" x={x.get(cursor)} y={row(chosen)} width={size} height={size} />
+        <rect class="cursor" x={x.get(cursor)} y={row(chosen)} width={size} height={tall} />
       )}
     </svg>
   );

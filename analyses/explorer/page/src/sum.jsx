@@ -209,7 +209,7 @@ function Answer({ view, slot, columns, at, shown, largest, change }) {
 
 /** A margin as a bar: up in blue where it is right, down in orange where it is not. */
 function Margin({ value, largest }) {
-  const height = Math.max(1, (14 * Math.abs(value)) / largest);
+  const height = Math.max(1, Math.min(14, (14 * Math.abs(value)) / largest));
   const text = `margin ${say(value)}`;
   return (
     <svg class="margin" width="14" height="30" role="img" aria-label={text}>
@@ -233,7 +233,7 @@ export function Sum({ state, views, setNumbers, choose, change }) {
   const [a, b] = [state.a, state.b].map((value) => digitsOf(value, width, base));
   const carries = carriesOf(layout, a, b);
   const columns = Array.from({ length: layout.nAnswer }, (_, i) => layout.nAnswer - 1 - i);
-  const margins = views.flatMap((view) => view.decoded.margins.map(Math.abs));
+  const margins = views.flatMap((view) => view.decoded.margins.slice(0, layout.nAnswer).map(Math.abs));
   const largest = Math.max(1e-9, ...margins);
   const anyEnd = views.some((view) => view.network.layout.end !== null);
   const operand = (name, digits) => (
