@@ -1,6 +1,7 @@
 # make demo      create .venv, install, run the carry probe on the shipped 262-parameter adder
 # make test      install what is missing, then everything that CI checks
 # make check     the same checks without installing
+# make matrix    the tests that compute, for PyTorch's sets of instructions and 1 and 2 threads (slow)
 # make docs      build the API reference from the docstrings, into site/
 # make explorer-bundle  bundle the page of analyses.explorer again; needs node and npm
 # make notebook  run notebooks/tour.ipynb from nothing and store it with its outputs
@@ -17,7 +18,7 @@ DEV_PACKAGES := $(VENV)/.installed-dev
 # Of the thousands of modules that come along, Python compiles those that are imported, as they are.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo test check lint types unit docs reference notebook explorer-bundle clean
+.PHONY: demo test check lint types unit matrix docs reference notebook explorer-bundle clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -39,6 +40,19 @@ types:
 
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Files, hostile or our own, and command lines are the same everywhere.
+NO_NUMBERS := $(addprefix --ignore=tests/,model/shell model/test_hostile_files.py \
+  interp/check_certificate/test_altered_files.py interp/check_certificate/test_hostile_files.py \
+  train/sweep/test_dask.py)
+CELLS := $(foreach set,default avx2 avx512,$(foreach threads,1 2,matrix-$(set)-$(threads)))
+
+.PHONY: $(CELLS)
+matrix: $(CELLS)
+
+$(CELLS): matrix-%:
+	ATEN_CPU_CAPABILITY=$(firstword $(subst -, ,$*)) OMP_NUM_THREADS=$(lastword $(subst -, ,$*)) \
+	  $(BIN)/python -m pytest -n 1 $(NO_NUMBERS) tests/model tests/train tests/interp
 
 docs: $(DEV_PACKAGES)
 	$(MAKE) reference
@@ -64,9 +78,10 @@ $(PACKAGES): pyproject.toml | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
 
-$(DEV_PACKAGES): pyproject.toml | $(PACKAGES)
+$(DEV_PACKAGES): pyproject.toml | $(BIN)/python
+	$(INSTALL) "$(TORCH)"
 	$(INSTALL) -e ".[dev]"
-	touch $@
+	touch $(PACKAGES) $@
 
 clean:
 	rm -rf $(VENV) build dist site
