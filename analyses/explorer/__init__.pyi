@@ -1,2 +1,3 @@
 from .describe import describe as describe
 from .page import build_page as build_page
+from .widget import explore as explore

@@ -48,7 +48,7 @@ for (const description of JSON.parse(document.getElementById("carrylens-networks
   }};
 }}
 const status = () => document.querySelector("[role=status]").textContent;
-const wait = () => new Promise((resolve) => setTimeout(resolve, 100));
+const wait = () => new Promise((resolve) => setTimeout(resolve, 400));
 out.first = status();
 const digit = document.querySelector('[data-cell="a0"]');
 digit.dispatchEvent(new KeyboardEvent("keydown", {{ key: "7", bubbles: true, cancelable: true }}));
@@ -63,6 +63,13 @@ out.wide = document.documentElement.scrollWidth - document.documentElement.clien
 out.unnamed = [...document.querySelectorAll("input, button, select, svg[role]")].filter(
   (e) => !(e.ariaLabel || e.textContent.trim() || e.closest("label") || e.labels?.length),
 ).length;
+const cell = document.body.appendChild(document.createElement("div"));
+const networks = JSON.parse(document.getElementById("carrylens-networks").textContent);
+const away = globalThis.carrylens.widget.render({{ model: {{ get: () => networks }}, el: cell }});
+await wait();
+out.widget = cell.querySelector("[role=status]").textContent;
+away();
+out.left = cell.childElementCount;
 const result = document.createElement("pre");
 result.id = "result";
 result.textContent = JSON.stringify(out);
@@ -147,6 +154,8 @@ def test_a_browser_finds_the_logits_and_answers_of_pytorch(page: str, tmp_path: 
     assert (found["before"], found["switched"]) == (0, 1)
     assert "left.w." in found["address"]
     assert found["wide"] <= 0
+    assert "262p: 17899039523, right" in found["widget"]
+    assert found["left"] == 0
     assert found["unnamed"] == 0
 
 

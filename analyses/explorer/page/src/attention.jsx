@@ -50,11 +50,37 @@ export function sayLooks(layout, weights, most = 4) {
   return said.length ? said.join(", ") : "nothing";
 }
 
+/** Squares of all weights as paths: a drawing of hundreds of elements would be slow. */
+function drawSquares({ view, head, steps, shown, place: { x, size, tall, row, side } }) {
+  const { decoded, prepared } = view;
+  const { layout } = view.network;
+  const paths = { plain: "", changed: "", later: "", crosses: "" };
+  for (const step of steps) {
+    const set = prepared.edits.pattern(step, head);
+    const top = row(step);
+    decoded.columns[step].pattern[head].forEach((weight, j) => {
+      const left = x.get(layout.sources[j]);
+      const drawn = side(Math.min(1, Math.abs(weight)));
+      const changed = set?.has(j);
+      const kind = shown !== null && step >= shown ? "later" : changed ? "changed" : "plain";
+      if (drawn >= 0.7) {
+        const [px, py] = [left + (size - drawn) / 2, top + (tall - drawn) / 2];
+        paths[kind] += `M${px.toFixed(2)},${py.toFixed(2)}h${drawn.toFixed(2)}v${drawn.toFixed(2)}h${-drawn.toFixed(2)}z`;
+      } else if (changed) {
+        const [l, r, t, b] = [left + 1, left + size - 1, top + 3, top + tall - 3];
+        paths.crosses += `M${l},${t}L${r},${b}M${r},${t}L${l},${b}`;
+      }
+    });
+  }
+  return paths;
+}
+
 function Head({ view, slot, at, shown, choose, change, head, width }) {
-  const { network, decoded, prepared } = view;
+  const { network, decoded } = view;
   const { layout } = network;
   const { x, size, labels, right } = place(layout, width);
   const [cursor, setCursor] = useState(null);
+  const [pointed, setPointed] = useState(null);
   const steps = decoded.columns.map((_, step) => step);
   const tall = Math.max(size, 13);
   const row = scaleBand(steps, [HEAD, HEAD + steps.length * tall]);
@@ -79,6 +105,21 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
     event.preventDefault();
   };
   const weightsNow = decoded.columns[chosen].pattern[head];
+  const squares = drawSquares({ view, head, steps, shown, place: { x, size, tall, row, side } });
+  const under = (event) => {
+    const at = event.currentTarget.getBoundingClientRect();
+    const step = Math.min(steps.length - 1, Math.max(0, Math.floor((event.clientY - at.top) / tall)));
+    const across = event.clientX - at.left;
+    const source = order.find((name) => across >= x.get(name) && across < x.get(name) + size);
+    const seen = source && layout.position.get(source) < layout.nPrompt + step;
+    return { step, source: seen ? source : null };
+  };
+  const sayPointed = ({ step, source }) => {
+    const name = layout.nameOf(step);
+    if (!source) return name;
+    const weight = decoded.columns[step].pattern[head][layout.position.get(source)];
+    return `${name} looks at ${saySource(layout, source)}: ${say(weight, 3)}`;
+  };
   const cursorWeight = cursor && weightsNow[layout.position.get(cursor)];
   const label =
     `Attention of ${network.name}. Column ${at} looks at ${sayLooks(layout, weightsNow)}.` +
@@ -112,61 +153,43 @@ function Head({ view, slot, at, shown, choose, change, head, width }) {
             y={HEAD - 5}
             text-anchor="middle"
           >
-            <title>{saySource(layout, name)}</title>
             {later ? "·" : layout.say(tokens[position]).slice(0, size < 11 ? 1 : 3)}
           </text>
         );
       })}
+      <rect class="band" x={0} width={right} y={row(chosen)} height={tall} />
+      {steps.map((step) => (
+        <text
+          key={step}
+          class={step === chosen ? "name at" : "name"}
+          x={GUTTER - 6}
+          y={row(step) + tall / 2}
+          dy="0.33em"
+          text-anchor="end"
+        >
+          {layout.nameOf(step)}
+        </text>
+      ))}
+      <path class="weight" d={squares.plain} />
+      <path class="weight changed" d={squares.changed} />
+      <path class="weight later" d={squares.later} />
+      <path class="cross" d={squares.crosses} />
       <rect
-        class="band"
+        class="hit"
         x={0}
+        y={HEAD}
         width={right}
-        y={row(chosen)}
-        height={tall}
-      />
-      {steps.map((step) => {
-        const name = layout.nameOf(step);
-        const pattern = decoded.columns[step].pattern[head];
-        const set = prepared.edits.pattern(step, head);
-        const off = shown !== null && step >= shown;
-        return (
-          <g key={step} class={off ? "row later" : "row"} transform={`translate(0,${row(step)})`}>
-            <text class={step === chosen ? "name at" : "name"} x={GUTTER - 6} y={tall / 2} dy="0.33em" text-anchor="end">
-              {name}
-            </text>
-            <rect class="hit" x={0} width={right} height={tall} onClick={() => choose(name)} />
-            {pattern.map((weight, j) => {
-              const source = layout.sources[j];
-              const left = x.get(source);
-              const drawn = side(Math.min(1, Math.abs(weight)));
-              const changed = set?.has(j);
-              if (drawn < 0.7 && !changed && step !== chosen) return null;
-              return (
-                <g key={j} onClick={() => (step === chosen ? toggle(source) : choose(name))}>
-                  <rect class="hit" x={left} width={size} height={tall}>
-                    <title>{`${name} looks at ${saySource(layout, source)}: ${say(weight, 3)}`}</title>
-                  </rect>
-                  {drawn >= 0.7 && (
-                    <rect
-                      class={changed ? "weight changed" : "weight"}
-                      x={left + (size - drawn) / 2}
-                      y={(tall - drawn) / 2}
-                      width={drawn}
-                      height={drawn}
-                    />
-                  )}
-                  {changed && weight === 0 && (
-                    <path
-                      class="cross"
-                      d={`M${left + 1},${tall - 3}L${left + size - 1},3M${left + 1},3L${left + size - 1},${tall - 3}`}
-                    />
-                  )}
-                </g>
-              );
-            })}
-          </g>
-        );
-      })}
+        height={steps.length * tall}
+        onPointerMove={(event) => setPointed(under(event))}
+        onPointerLeave={() => setPointed(null)}
+        onClick={(event) => {
+          const { step, source } = under(event);
+          if (step === chosen && source) toggle(source);
+          else choose(layout.nameOf(step));
+        }}
+      >
+        <title>{pointed ? sayPointed(pointed) : ""}</title>
+      </rect>
       {cursor && (
         <rect class="cursor" x={x.get(cursor)} y={row(chosen)} width={size} height={tall} />
       )}

@@ -8,6 +8,8 @@ import { readNetwork } from "./network.js";
 import { placeValue } from "./place_value.js";
 import { firstState, readFragment, writeFragment } from "./state.js";
 
+const QUIET = 250;
+
 /**
  * Put an explorer into an element.
  *
@@ -21,10 +23,15 @@ export function mount(element, descriptions, { address = false } = {}) {
   const base = firstState(networks);
   const read = () => readFragment(location.hash, networks, base);
   let written = null;
+  let timer;
   const onState = (state) => {
     const fragment = writeFragment(state);
-    if (written !== null && fragment !== written) history.replaceState(null, "", `#${fragment}`);
+    const changed = written !== null && fragment !== written;
     written = fragment;
+    if (!changed) return;
+    // Browsers take milliseconds for it, and refuse a page that writes its address at every key.
+    clearTimeout(timer);
+    timer = setTimeout(() => history.replaceState(null, "", `#${written}`), QUIET);
   };
   const subscribe = (dispatch) => {
     const listen = () => {
@@ -39,17 +46,17 @@ export function mount(element, descriptions, { address = false } = {}) {
   return () => draw(null, element);
 }
 
-/** What a test or a console needs: the network without the page. */
-export const maths = { readNetwork, prepare, decode, digitsOf, placeValue };
+/** The notebook widget (anywidget). */
+const widget = { render: ({ model, el }) => mount(el, model.get("networks")) };
+
+/** What a test or a console needs: the network without the page, and the widget. */
+const parts = { readNetwork, prepare, decode, digitsOf, placeValue, widget };
 
 const place = globalThis.document?.getElementById("carrylens-explorer");
 const data = globalThis.document?.getElementById("carrylens-networks");
 if (place && data) {
-  globalThis.carrylens = maths;
+  globalThis.carrylens = parts;
   mount(place, JSON.parse(data.textContent), { address: true });
 }
 
-/** The notebook widget (anywidget). */
-export default {
-  render: ({ model, el }) => mount(el, model.get("networks")),
-};
+export default widget;

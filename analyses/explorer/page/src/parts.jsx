@@ -1,6 +1,6 @@
 // Everything that can be switched off or scaled: heads, sources, units, rank components.
 
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { relativeSource } from "./decode.js";
 import { percent, say, sayComponent, saySource } from "./words.js";
 
@@ -189,6 +189,10 @@ export function Units({ view, slot, step, change }) {
 /** Rank components, with the singular value of each. */
 export function Components({ view, slot, change }) {
   const { network } = view;
+  return useMemo(() => <ComponentList {...{ network, slot, change }} />, [network, slot]);
+}
+
+function ComponentList({ network, slot, change }) {
   const { components } = network;
   const largest = new Map();
   for (const { matrix, size } of components) {

@@ -11,6 +11,7 @@ import { attend, readOut } from "./forward.js";
 import { add, addScaled, dot, solve } from "./linear.js";
 
 const MOST_SUMS = 10;
+const SAMPLES = 84;
 
 /** Sums of two digits, at most 10 of them, evenly from 0 to the largest. */
 function sumsOf(base) {
@@ -101,7 +102,7 @@ function segmentsOf(tokenAt, from, to, n) {
     const next = tokenAt(at);
     if (next !== token) {
       let [low, high] = [at - step, at];
-      for (let k = 0; k < 12; k += 1) {
+      for (let k = 0; k < 8; k += 1) {
         const middle = (low + high) / 2;
         if (tokenAt(middle) === token) low = middle;
         else high = middle;
@@ -145,6 +146,6 @@ export function placeValue(prepared, tokens, step) {
   };
   const from = -1;
   const to = column < layout.width ? 2 * layout.base : 2;
-  const segments = segmentsOf(tokenAt, from, to, 210);
+  const segments = segmentsOf(tokenAt, from, to, SAMPLES);
   return { value, exact, r2: fit.r2, segments, from, to };
 }

@@ -233,7 +233,8 @@ export function Sum({ state, views, setNumbers, choose, change }) {
   const [a, b] = [state.a, state.b].map((value) => digitsOf(value, width, base));
   const carries = carriesOf(layout, a, b);
   const columns = Array.from({ length: layout.nAnswer }, (_, i) => layout.nAnswer - 1 - i);
-  const margins = views.flatMap((view) => view.decoded.margins.slice(0, layout.nAnswer).map(Math.abs));
+  // Bars are scaled by what is right: one answer far off does not flatten the others.
+  const margins = views.flatMap(({ decoded }) => decoded.margins.slice(0, layout.nAnswer));
   const largest = Math.max(1e-9, ...margins);
   const anyEnd = views.some((view) => view.network.layout.end !== null);
   const operand = (name, digits) => (
