@@ -34,6 +34,21 @@ def build_page(networks: Sequence[Mapping[str, Any]]) -> str:
     return re.sub(r"\{\{ (\w+) \}\}", lambda mark: parts[mark[1]], read(PARTS / "page.html"))
 
 
+def build_part(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Write the explorer as a part of another page, whose style does not reach it.
+
+    The page's policy must allow inline styles and scripts; the part asks for nothing else.
+    """
+    return "\n".join(
+        [
+            '<div id="carrylens-explorer"></div>',
+            f'<template id="carrylens-style"><style>{read(STYLE)}</style></template>',
+            f'<script id="carrylens-networks" type="application/json">{embed(networks)}</script>',
+            f'<script type="module">\n{read(SCRIPT)}</script>',
+        ]
+    )
+
+
 def embed(networks: Sequence[Mapping[str, Any]]) -> str:
     """Write JSON that may stand inside of a script element."""
     return json.dumps(networks, separators=(",", ":")).replace("<", "\\u003c")

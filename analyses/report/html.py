@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: figures inlined, no script, no network."""
+"""A report as one HTML page that needs nothing else: figures inlined, no network."""
 
 import base64
 import html
@@ -16,9 +16,12 @@ LONG = 44
 """Texts of more characters than this are wrapped in a table."""
 # The browser itself refuses whatever is not in the file.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SCRIPTS = "; script-src 'unsafe-inline'"
 
 
-def render_html(sections: Sequence[Section], title: str, abstract: str, command: str) -> str:
+def render_html(
+    sections: Sequence[Section], title: str, abstract: str, command: str, explorer: str = ""
+) -> str:
     """Write the page.
 
     Args:
@@ -26,25 +29,28 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
         title: Heading of the page.
         abstract: Paragraph under it.
         command: What makes the report again.
+        explorer: The network itself, as a part of the page that comes before the sections.
     """
+    policy = POLICY + (SCRIPTS if explorer else "")
     counters = {"Figure": 0, "Table": 0}
     body = [
         "<!doctype html>",
         '<html lang="en">',
         "<head>",
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<title>{html.escape(title)}</title>",
         f"<style>{STYLE}</style>",
         "</head>",
         "<body>",
-        *_contents(sections),
+        *_contents(sections, bool(explorer)),
         "<main>",
         f"<header><h1>{inline_html(title)}</h1><p class=abstract>{inline_html(abstract)}</p>",
         f"<pre class=command>{html.escape(command)}</pre></header>",
         *_findings(sections),
+        *([_EXPLORER, explorer, "</section>"] if explorer else []),
     ]
     for number, section in enumerate(sections, 1):
         body.append(f'<section id="{section.name}">')
@@ -55,8 +61,17 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
     return "\n".join([*body, "</main>", "</body>", "</html>", ""])
 
 
-def _contents(sections: Sequence[Section]) -> Iterator[str]:
-    yield '<nav aria-label="Contents"><ol>'
+_EXPLORER = (
+    '<section id="explorer"><h2>The network itself</h2>'
+    "<p>It runs here: type two numbers, choose a column, switch parts off.</p>"
+)
+
+
+def _contents(sections: Sequence[Section], has_explorer: bool) -> Iterator[str]:
+    yield '<nav aria-label="Contents">'
+    if has_explorer:
+        yield '<p><a href="#explorer">The network itself</a></p>'
+    yield "<ol>"
     for section in sections:
         yield f'<li><a href="#{section.name}">{inline_html(section.title)}</a></li>'
     yield "</ol></nav>"

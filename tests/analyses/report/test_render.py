@@ -195,3 +195,12 @@ def test_a_figure_is_as_wide_on_the_page_as_it_was_drawn(tmp_path: Path) -> None
     assert widths == pytest.approx([widths[0]] * 4, abs=0.02)
     assert 4 < widths[0] < 5  # labels stand outside of the axes
     assert inches_wide(PNG) == 1 / SCREEN
+
+
+def test_the_explorer_comes_first_and_only_with_it_scripts_run() -> None:
+    without = render_html([a_section()], "A", "About it.", "python x")
+    assert "script-src" not in without
+    text = render_html([a_section()], "A", "About it.", "python x", "<i>it runs</i>")
+    assert "script-src 'unsafe-inline'" in text
+    assert text.index("<i>it runs</i>") < text.index("<h2><span class=number>1</span>")
+    assert '<a href="#explorer">' in text

@@ -35,7 +35,8 @@ export function mount(element, descriptions, { address = false } = {}) {
   };
   const subscribe = (dispatch) => {
     const listen = () => {
-      if (location.hash.slice(1) !== written) dispatch(read());
+      const foreign = !/[#&]a=/.test(location.hash); // an anchor of the page around
+      if (!foreign && location.hash.slice(1) !== written) dispatch(read());
     };
     window.addEventListener("hashchange", listen);
     return () => window.removeEventListener("hashchange", listen);
@@ -52,11 +53,20 @@ const widget = { render: ({ model, el }) => mount(el, model.get("networks")) };
 /** What a test or a console needs: the network without the page, and the widget. */
 const parts = { readNetwork, prepare, decode, digitsOf, placeValue, widget };
 
+/** Where to draw: in the place, or, as part of another page, in a tree that its style cannot reach. */
+function inside(place) {
+  const style = document.getElementById("carrylens-style");
+  if (!style) return place;
+  const root = place.attachShadow({ mode: "open" });
+  root.append(style.content.cloneNode(true));
+  return root.appendChild(document.createElement("div"));
+}
+
 const place = globalThis.document?.getElementById("carrylens-explorer");
 const data = globalThis.document?.getElementById("carrylens-networks");
 if (place && data) {
   globalThis.carrylens = parts;
-  mount(place, JSON.parse(data.textContent), { address: true });
+  mount(inside(place), JSON.parse(data.textContent), { address: true });
 }
 
 export default widget;
