@@ -4,6 +4,7 @@ import base64
 import html
 from collections.abc import Iterator, Sequence
 
+from analyses.report.behaviour import SCRIPT
 from analyses.report.image import inches_wide
 from analyses.report.inline import inline_html, set_formulas
 from analyses.report.numbers import format_column, is_numeric
@@ -15,8 +16,7 @@ ENLARGED = 1.3
 LONG = 44
 """Texts of more characters than this are wrapped in a table."""
 # The browser itself refuses whatever is not in the file.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-SCRIPTS = "; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def render_html(
@@ -31,14 +31,13 @@ def render_html(
         command: What makes the report again.
         explorer: The network itself, as a part of the page that comes before the sections.
     """
-    policy = POLICY + (SCRIPTS if explorer else "")
     counters = {"Figure": 0, "Table": 0}
     body = [
         "<!doctype html>",
         '<html lang="en">',
         "<head>",
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<title>{html.escape(title)}</title>",
@@ -58,7 +57,8 @@ def render_html(
         for part in section.parts:
             body.append(_part(part, counters))
         body += [*_origin(section), "</section>"]
-    return "\n".join([*body, "</main>", "</body>", "</html>", ""])
+    script = f"<script type=module>{SCRIPT}</script>"
+    return "\n".join([*body, "</main>", script, "</body>", "</html>", ""])
 
 
 _EXPLORER = (
