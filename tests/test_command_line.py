@@ -203,6 +203,12 @@ ODD: list[tuple[str, list[str], str]] = [
     ("analyses.adderboard", ["262p", "--out", "s.txt"], ".py"),
     ("analyses.adderboard", ["262p", "--out", "{folder}"], "it must be a file"),
     ("analyses.certified", [], "no checkpoints"),
+    ("analyses.explorer", [], "no checkpoints"),
+    ("analyses.explorer", ["262p"] * 13, "at most 12"),
+    ("analyses.explorer", ["262p", "262p"], "two networks are called 262p"),
+    ("analyses.explorer", ["262p", "--pairs", HUGE], "--pairs is"),
+    ("analyses.explorer", ["262p", "--out", "page.txt"], "must be an .html file"),
+    ("analyses.explorer", ["262p", "--out", "{folder}"], "it must be a file"),
 ]
 
 

@@ -164,5 +164,10 @@ def join(parts: list[Ball]) -> Ball:
     )
 
 
+def join_first(parts: list[Ball]) -> Ball:
+    """Lay arrays one above the other along a new first axis."""
+    return Ball(np.stack([x.middle for x in parts]), np.stack([x.radius for x in parts]))
+
+
 def _up(radius: np.ndarray) -> np.ndarray:
     return radius * UP + TINY

@@ -13,7 +13,15 @@ import numpy as np
 
 from interp.certify_any.boxes import Hulls
 from interp.certify_any.cells import questions
-from interp.certify_any.count import Steps, TooManySteps, build_automaton, count_avoiding, masses
+from interp.certify_any.count import (
+    Steps,
+    TooManySteps,
+    bound_overlap,
+    build_automaton,
+    count_avoiding,
+    masses,
+    widen,
+)
 from interp.certify_any.groups import Pool
 from interp.certify_any.margins import Head
 from interp.certify_any.search import UNDECIDED, WRONG, Leaves, search
@@ -29,7 +37,8 @@ class Count:
 
     `counting` says how overlaps of wrong cells of different columns are taken: "joint" counts pairs
     outside all of them; "columns", where that takes too many steps, adds the columns up for `lower`
-    and takes the worst for `upper`. Undecided cells are subtracted from `lower`.
+    and takes from that sum what each two can share for `upper`. Undecided cells are subtracted from
+    `lower`.
     """
 
     lower: int
@@ -126,8 +135,16 @@ def count_right(
         right = count_avoiding(pool, width, automata, steps)
         return Count(max(0, right - open_mass), right, total)
     except TooManySteps:
-        lower = max(0, total - sum(wrong_mass) - open_mass)
-        return Count(lower, total - max(wrong_mass), total, "columns")
+        every = sum(wrong_mass)
+        wide = [widen(pool, cells, column) for column, cells in enumerate(wrong)]
+        overlap = sum(
+            bound_overlap(pool, one, other)
+            for i, one in enumerate(wide)
+            for other in wide[:i]
+            if len(one) * len(other)
+        )
+        least = max(*wrong_mass, every - overlap)
+        return Count(max(0, total - every - open_mass), total - least, total, "columns")
 
 
 def collect(leaves: tuple[Leaves, ...], column: int, verdict: int, width: int) -> np.ndarray:

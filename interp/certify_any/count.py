@@ -15,6 +15,9 @@ from interp.certify_any.groups import Pool
 
 FREE, DEAD = 0, 1
 VISIT = 200
+"""Steps of visiting a state, beside the rests of cells that it is made of."""
+NEAR = 2
+"""Groups on each side of a column that its wide cells keep."""
 
 
 class TooManySteps(Exception):
@@ -24,7 +27,7 @@ class TooManySteps(Exception):
 class Steps:
     """How many steps some counts may still take."""
 
-    def __init__(self, left: int = 40_000_000) -> None:
+    def __init__(self, left: int = 20_000_000) -> None:
         """Start with all of them."""
         self.left = left
 
@@ -174,3 +177,36 @@ def count_avoiding(pool: Pool, groups: int, automata: Sequence[Automaton], steps
                 following[key] = following.get(key, 0) + ways * n
         states = following
     return sum(states.values())
+
+
+def bound_overlap(pool: Pool, left: np.ndarray, right: np.ndarray) -> int:
+    """Bound how many pairs lie in a cell of each of two columns.
+
+    Cells may be replaced by larger ones (see `widen`): sums over pairs of cells only grow. Floats
+    are rounded up by more than they lose.
+    """
+    total = np.zeros((len(left), len(right), 2))
+    total[..., 0] = 1.0
+    options = pool.options
+    for k in range(left.shape[1]):
+        one, at_one = np.unique(left[:, k], return_inverse=True)
+        other, at_other = np.unique(right[:, k], return_inverse=True)
+        mine, theirs = pool.rows(one), pool.rows(other).astype(np.float64)
+        table = np.zeros((2, 2, len(one), len(other)))
+        for carry, out in np.ndindex(2, 2):
+            chosen = (options.carry_in == carry) & (options.carry_out == out)
+            table[carry, out] = (mine & chosen) @ theirs.T
+        step = table[:, :, at_one.ravel()][..., at_other.ravel()]
+        total = np.stack(
+            [total[..., 0] * step[0, out] + total[..., 1] * step[1, out] for out in (0, 1)], axis=-1
+        )
+    return int(total.sum() * (1 + 2.0**-30)) + 1
+
+
+def widen(pool: Pool, cells: np.ndarray, column: int) -> np.ndarray:
+    """Free all groups of cells but those around a column, and drop repetitions."""
+    wide = cells.copy()
+    for k in range(cells.shape[1]):
+        if not column - NEAR <= k < column + NEAR:
+            wide[:, k] = pool.everything if k else pool.lowest
+    return np.unique(wide, axis=0)

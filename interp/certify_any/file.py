@@ -30,8 +30,8 @@ CLAIMS = {
     "counting": (
         "joint: upper counts the pairs that lie in no failing cell of any column; lower subtracts "
         "the undecided cells of every column. columns: where that takes too many steps, lower "
-        "subtracts the failing and undecided cells of every column, upper only the failing ones of "
-        "the worst."
+        "subtracts the failing and undecided cells of every column; upper the failing ones less "
+        "what each two columns can share."
     ),
 }
 

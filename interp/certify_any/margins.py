@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp.certify_any.activations import activate, slope
-from interp.certify_any.balls import UP, Ball
+from interp.certify_any.balls import UP, Ball, join_first
 from interp.certify_any.boxes import Box
 from interp.certify_any.tables import arrays
 from model.network import Network
@@ -60,29 +60,30 @@ class Head:
         self.W_out, self.b_out = w["W_out"], w["b_out"]
         G = self.centring @ (w["ln_final_w"].reshape(d, 1) * w["W_U"])
         beta = (w["ln_final_b"] @ w["W_U"]) + w["b_U"]
-        tokens = range(network.layout.vocab_size)
-        self.G = [G[:, t, None] - G for t in tokens]
-        self.writes = [self.W_out @ x for x in self.G]
-        self.beta = [beta[t, None] - beta for t in tokens]
+        # By true token and competitor: differences, so that what both share drops out.
+        self.G = join_first([G[:, t, None] - G for t in range(G.shape[1])])
+        self.writes = self.W_out @ self.G
+        self.beta = beta.reshape(-1, 1) - beta
         self.biased = bool((beta.size > 0).any())
 
-    def margins(self, box: Box, axes: np.ndarray, target: int) -> Margins:
-        """Bound the margins of cells that have the same true token.
+    def margins(self, box: Box, axes: np.ndarray, target: np.ndarray) -> Margins:
+        """Bound the margins of cells.
 
         Args:
             box: Where the residual stream can be.
             axes: Directions of the box, (d, direction).
-            target: The true token.
+            target: True tokens, (cell,).
         """
-        Q = Ball.exact(axes)
-        G, beta = self.G[target], self.beta[target]
+        Q, n = Ball.exact(axes), len(target)
+        beta = self.beta[target]
         f, moved = self._feed_forward(box, Q)
-        value, rows = f @ G, _row(Q)
-        slopes = (rows @ G).repeat(len(box.width))
+        rows = _row(Q)
+        value = (f.reshape(n, 1, -1) @ self.G[target])[:, 0]
+        slopes = (rows @ self.G)[target]
         if moved is not None:
             slopes = slopes + moved @ self.writes[target]
         if self.biased and self.normed:
-            along = rows.repeat(len(box.width))
+            along = rows.repeat(n)
             along = along if moved is None else along + moved @ self.W_out
             centred = f @ self.centring
             turned = along @ self.centring
@@ -90,12 +91,13 @@ class Head:
             scale = (centred.square().mean() + self.eps).root()
             away = np.sqrt((wide.radius**2).mean(axis=-1, keepdims=True)) * UP
             pull = (turned * wide[:, None]).mean() * scale.widen(away).inverse()[:, None]
-            value, slopes = value + scale * beta, slopes + pull * beta
+            value, slopes = value + scale * beta, slopes + pull * beta[:, None]
         elif self.biased:
             value = value + beta
         reach = (_reach(slopes.size, box.width) + value.radius) * UP
         middle = value.middle.copy()
-        middle[:, target], reach[:, target] = np.inf, 0.0
+        true = np.arange(n), target
+        middle[true], reach[true] = np.inf, 0.0
         return Margins(middle, reach, value.radius, slopes)
 
     def _feed_forward(self, box: Box, Q: Ball) -> tuple[Ball, Ball | None]:

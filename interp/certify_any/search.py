@@ -104,20 +104,18 @@ def _judge_all(
     """Give verdicts, margins at the centres, and the group to split (-1: none)."""
     verdict = np.full(len(cells), UNDECIDED)
     margin, group = np.zeros(len(cells)), np.full(len(cells), -1)
-    for token in np.unique(target):
-        every = np.flatnonzero(target == token)
-        for start in range(0, len(every), CHUNK):
-            rows = every[start : start + CHUNK]
-            box = hulls.boxes(cells[rows])
-            margins = head.margins(box, hulls.axes, int(token))
-            verdict[rows], gap = decide(margins)
-            margin[rows] = margins.middle.min(axis=1)
-            open_rows = np.flatnonzero(verdict[rows] == UNDECIDED)
-            if len(open_rows):
-                mine = rows[open_rows]
-                verdict[mine], group[mine] = _look_closer(
-                    hulls, pool, box, margins, gap, open_rows, cells[mine]
-                )
+    for start in range(0, len(cells), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(cells)))
+        box = hulls.boxes(cells[rows])
+        margins = head.margins(box, hulls.axes, target[rows])
+        verdict[rows], gap = decide(margins)
+        margin[rows] = margins.middle.min(axis=1)
+        open_rows = np.flatnonzero(verdict[rows] == UNDECIDED)
+        if len(open_rows):
+            mine = rows[open_rows]
+            verdict[mine], group[mine] = _look_closer(
+                hulls, pool, box, margins, gap, open_rows, cells[mine]
+            )
     return verdict, margin, group
 
 
@@ -191,7 +189,7 @@ def _look_closer(
         right = low > off * UP
         wrong = high < -off * UP
         if attempt == 0:
-            spans = span
+            spans = span + np.einsum("nkd,nd->nk", box.sides[at], R)
         good[todo, token] |= right
         verdict[todo[wrong]] = WRONG
         verdict[todo[good[todo].all(axis=1)]] = RIGHT

@@ -15,10 +15,12 @@ from interp.certify_any.certificate import Proof, certify_network
 from interp.certify_any.count import (
     Steps,
     TooManySteps,
+    bound_overlap,
     build_automaton,
     count_avoiding,
     draw,
     masses,
+    widen,
 )
 from interp.certify_any.groups import Pool
 from interp.certify_any.margins import Head
@@ -123,7 +125,7 @@ def test_boxes_and_margins_hold_random_members(index: int) -> None:
             hulls = Hulls(sources, layout, pool, step, question.token)
             for cell, target in zip(question.cells, question.target.tolist(), strict=True):
                 box = hulls.boxes(cell[None])
-                margins = head.margins(box, hulls.axes, target)
+                margins = head.margins(box, hulls.axes, np.array([target]))
                 held = np.repeat(cell[None], 200, axis=0)
                 a, b = (torch.from_numpy(x) for x in draw(pool, held, rng))
                 tokens = layout.encode(a, b)
@@ -191,3 +193,36 @@ def test_command_writes_witnesses_that_fail(
 
 def test_verdicts_are_distinct() -> None:
     assert len({RIGHT, WRONG, UNDECIDED}) == 3
+
+
+def test_overlap_of_columns_is_bounded() -> None:
+    """The bound of what two columns share holds on random cells, and is exact on narrow ones."""
+    pool, rng = Pool(3), np.random.default_rng(1)
+    width, n = 3, pool.options.count
+    for _ in range(10):
+        cells = [
+            np.array(
+                [[pool.number(row) for row in cell] for cell in rng.random((4, width, n)) < 0.5]
+            )
+            for _ in range(2)
+        ]
+        true = sum(sum(masses(pool, meet(pool, one, cells[1]))) for one in cells[0])
+        assert true <= bound_overlap(pool, *cells) <= true + 1
+        wide = [widen(pool, x, column) for column, x in enumerate(cells)]
+        assert bound_overlap(pool, *wide) >= union_overlap(pool, *cells)
+
+
+def meet(pool: Pool, one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    rows = [
+        [pool.number(pool.row(x) & pool.row(y)) for x, y in zip(one.tolist(), other, strict=True)]
+        for other in others.tolist()
+    ]
+    return np.array(rows)
+
+
+def union_overlap(pool: Pool, left: np.ndarray, right: np.ndarray) -> int:
+    """Count pairs in some cell of both, by the automata."""
+    width, total = left.shape[1], pool.base ** (2 * left.shape[1])
+    one, other = (build_automaton(pool, x, Steps()) for x in (left, right))
+    outside = [count_avoiding(pool, width, x, Steps()) for x in ([one], [other], [one, other])]
+    return total - outside[0] - outside[1] + outside[2]
