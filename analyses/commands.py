@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("model.convert", "anybody's adder as a folder of weights and a readable card"),
     "whole": ("model.whole", "is a folder whole, as a command left it"),
     "train": ("train", "train one model from a seed"),
+    "train-plain": ("train.plain", "train an adder of any layout in plain PyTorch"),
+    "search": ("train.search", "search for the smallest adder: many seeds, few numbers"),
     "sweep": ("train.sweep", "many seeds of one recipe"),
     "finetune": ("train.finetune", "fine-tune in rounds, each from the best of the last"),
     "ship": ("train.ship", "make a finished run a shipped checkpoint"),
@@ -64,6 +66,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dynamics": ("analyses.dynamics", "what comes first along a training run"),
     "curves": ("analyses.curves", "training curves of runs, kept small"),
     "figures": ("analyses.figures", "the gallery: every figure with its data and caption"),
+    "explorer": ("analyses.explorer", "a page in which networks run, to touch"),
     "report": ("analyses.report", "everything about a checkpoint on one page"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }
@@ -116,14 +119,14 @@ def list_checkpoints(argv: Sequence[str] = ()) -> int:
         return 0 if wanted else 2
     from rich.table import Table
 
-    from model.checkpoint import CARD, SHIPPED, shipped
+    from model.checkpoint import CARD, SHIPPED, shipped_adders
     from model.shell import console
 
     table = Table(title="shipped checkpoints", title_justify="left")
     for head in ("name", "parameters", "wrong, uniform", "wrong, carry chains"):
         table.add_column(head, justify="left" if head == "name" else "right")
     table.add_column("certificate")
-    for name in shipped():
+    for name in shipped_adders():
         card = json.loads((SHIPPED / name / CARD).read_text(encoding="utf-8"))
         measured = card.get("measured", {})
         errors = (describe_errors(measured.get(kind)) for kind in ("uniform", "stratified"))

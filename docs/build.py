@@ -16,10 +16,14 @@ from markupsafe import Markup
 from pdoc.doc import Module
 from pdoc.render_helpers import to_html
 
+from analyses.explorer import build_page, describe
+from model.anyone import read_network
 from model.shell import Output, console, run_command, write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+TRIED, PAIRS = ("262p", "226p"), 5_000
+"""Networks of the page in which they run, and pairs that are searched for examples."""
 PACKAGES = ("model", "train", "interp", "analyses")
 
 Modules = Mapping[str, Module]
@@ -108,6 +112,11 @@ def link_modules(html: str, modules: Modules) -> str:
     return re.sub(r"<code>([\w.]+)</code>", link, html)
 
 
+def try_page() -> str:
+    """Write the explorer on the write-ups' smallest network and on the smallest that is proved."""
+    return build_page([describe(read_network(name), pairs=PAIRS) for name in TRIED])
+
+
 def write_site(*, out: Path = Path("site")) -> None:
     """Build the API reference from the docstrings of every module.
 
@@ -115,12 +124,13 @@ def write_site(*, out: Path = Path("site")) -> None:
         out: Folder of the pages; what else it holds is left alone.
     """
     with Output(out, by="python docs/build.py") as output:
-        pages = build(module_names())
+        pages, tried = build(module_names()), try_page()
         with output.writing():
             for path, page in pages.items():
                 write_atomic(out / path, page)
+            write_atomic(out / "try.html", tried)
             shutil.copytree(DOCS / "figures", out / "figures", dirs_exist_ok=True)
-    console.print(f"{len(pages)} pages: open {out / 'index.html'}", highlight=False)
+    console.print(f"{len(pages) + 1} pages: open {out / 'index.html'}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

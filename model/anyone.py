@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from model.adder import Adder
-from model.checkpoint import CARD, read_checkpoint, shipped
+from model.checkpoint import CARD, SHIPPED, is_general, read_checkpoint, shipped_adders
 from model.dense import dense
 from model.errors import InputError, printable
 from model.network import Network
 from model.readers import SUFFIXES, is_write_ups, open_file, read_foreign
-from model.stored import is_stored, read_stored
+from model.stored import read_stored
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,22 @@ def read_network(reference: str | Path) -> AnyAdder:
         InputError: Nothing of that name, or a file that cannot be used; the message says why.
     """
     path = Path(str(reference))
-    if isinstance(reference, str) and reference.partition("@")[0] in shipped():
-        return _family(reference)
+    base, at, _ = str(reference).partition("@")
+    if isinstance(reference, str) and base in shipped_adders():
+        folder = SHIPPED / base
+        if not is_general(folder):
+            return _family(reference)
+        if at:
+            raise InputError(f"no checkpoint {printable(reference)}: {base} has no snapshots")
+        return _with_card(folder, *read_stored(folder))
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError):
         return _family(reference)
-    if is_folder and is_stored(path):
+    if is_folder and is_general(path):
         return _with_card(path, *read_stored(path))
     if is_file and path.suffix == ".safetensors" and (path.parent / CARD).is_file():
-        stored = is_stored(path.parent)
+        stored = is_general(path.parent)
         return _with_card(path.parent, *read_stored(path.parent)) if stored else _family(reference)
     if is_file and path.suffix in SUFFIXES:
         content = open_file(path)

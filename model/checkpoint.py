@@ -119,8 +119,22 @@ def save(folder: Path, model: Adder, card: dict[str, Any]) -> Path:
 
 
 def shipped() -> list[str]:
-    """List the names of the shipped checkpoints."""
+    """List the names of the shipped checkpoints of the write-ups' family."""
+    return [name for name in shipped_adders() if not is_general(SHIPPED / name)]
+
+
+def shipped_adders() -> list[str]:
+    """List the names of all that is shipped; `model.anyone` reads those of other layouts."""
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
+
+
+def is_general(folder: Path) -> bool:
+    """Tell whether a folder holds a network of the general kind, whose card has a layout."""
+    try:
+        card = read_json(folder / CARD, CARD_LIMIT)
+    except (InputError, FileNotFoundError):
+        return False
+    return isinstance(card, dict) and "layout" in card
 
 
 def trajectory_steps(reference: str | Path) -> list[int]:
@@ -163,7 +177,7 @@ def _resolve(reference: str | Path) -> tuple[Path, str]:
     text = str(reference)
     base, at, step = text.partition("@")
     names = shipped()
-    if isinstance(reference, str) and base in names:
+    if isinstance(reference, str) and base in shipped_adders():
         return SHIPPED / base, _check_step(step) if at else ""
     try:
         path = Path(text)

@@ -57,15 +57,6 @@ def save_network(folder: Path, network: Network, card: dict[str, Any]) -> Path:
     return folder
 
 
-def is_stored(folder: Path) -> bool:
-    """Tell whether a folder holds a network of the general kind."""
-    try:
-        card = read_json(folder / CARD, CARD_LIMIT)
-    except (InputError, FileNotFoundError):
-        return False
-    return isinstance(card, dict) and "layout" in card
-
-
 def read_stored(folder: Path) -> tuple[Network, dict[str, Any]]:
     """Read a network and its card from a folder that `save_network` wrote.
 

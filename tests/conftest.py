@@ -1,7 +1,6 @@
 """What all tests share. Nothing slow is imported here: xdist's own process reads this too."""
 
 import gc
-import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,20 +8,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).resolve().parents[1]
-UNCHECKED = {"model.lanes"}
-"""It knows no tensors, and a kernel is 100,000 calls of it: pyright checks its types."""
+from tests import checking
 
-# Shapes and types are checked wherever a function of ours is called.
-install_import_hook(
-    [
-        f"{room}.{module.name}"
-        for room in ("model", "train", "interp", "analyses")
-        for module in pkgutil.iter_modules([str(ROOT / room)])
-        if f"{room}.{module.name}" not in UNCHECKED
-    ],
-    "beartype.beartype",
-)
+ROOT = Path(__file__).resolve().parents[1]
+install_import_hook(checking.modules_with_shapes(ROOT), f"{checking.__name__}.check")
 
 PUBLISHED = ROOT.parent / "shared/published/best_311p_s34.pt"
 

@@ -65,4 +65,5 @@ def test_unusable_folder_is_one_line(
     assert capsys.readouterr().err.startswith("python docs/build.py: cannot write ")
     assert builder.main(["--out", str(tmp_path / "site")]) == 0
     assert (tmp_path / "site/index.html").exists()
+    assert "How 262p and 226p add" in (tmp_path / "site/try.html").read_text(encoding="utf-8")
     assert (tmp_path / "site/figures/carry_probe.png").exists()

@@ -31,11 +31,18 @@ COMMANDS: dict[str, list[str]] = {
 
 
 def run_all() -> None:
-    """Run every command, each into a folder of its name."""
-    for name, argv in COMMANDS.items():
-        main = importlib.import_module(f"{name}.__main__").main
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            assert main([*argv, "--out", name]) == 0, name
+    """Run every command, each into a folder of its name, runs validated on few pairs."""
+    from train.validation import validation_pairs
+
+    validation_pairs.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.validation.N_HARD", 500)
+        patch.setattr("train.run.N_TEST", 500)
+        for name, argv in COMMANDS.items():
+            main = importlib.import_module(f"{name}.__main__").main
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                assert main([*argv, "--out", name]) == 0, name
+    validation_pairs.cache_clear()
 
 
 @pytest.fixture(scope="module")

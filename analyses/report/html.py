@@ -1,9 +1,10 @@
-"""A report as one HTML page that needs nothing else: figures inlined, no script, no network."""
+"""A report as one HTML page that needs nothing else: figures inlined, no network."""
 
 import base64
 import html
 from collections.abc import Iterator, Sequence
 
+from analyses.report.behaviour import SCRIPT
 from analyses.report.image import inches_wide
 from analyses.report.inline import inline_html, set_formulas
 from analyses.report.numbers import format_column, is_numeric
@@ -15,10 +16,12 @@ ENLARGED = 1.3
 LONG = 44
 """Texts of more characters than this are wrapped in a table."""
 # The browser itself refuses whatever is not in the file.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def render_html(sections: Sequence[Section], title: str, abstract: str, command: str) -> str:
+def render_html(
+    sections: Sequence[Section], title: str, abstract: str, command: str, explorer: str = ""
+) -> str:
     """Write the page.
 
     Args:
@@ -26,6 +29,7 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
         title: Heading of the page.
         abstract: Paragraph under it.
         command: What makes the report again.
+        explorer: The network itself, as a part of the page that comes before the sections.
     """
     counters = {"Figure": 0, "Table": 0}
     body = [
@@ -40,11 +44,12 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
         f"<style>{STYLE}</style>",
         "</head>",
         "<body>",
-        *_contents(sections),
+        *_contents(sections, bool(explorer)),
         "<main>",
         f"<header><h1>{inline_html(title)}</h1><p class=abstract>{inline_html(abstract)}</p>",
         f"<pre class=command>{html.escape(command)}</pre></header>",
         *_findings(sections),
+        *([_EXPLORER, explorer, "</section>"] if explorer else []),
     ]
     for number, section in enumerate(sections, 1):
         body.append(f'<section id="{section.name}">')
@@ -52,11 +57,21 @@ def render_html(sections: Sequence[Section], title: str, abstract: str, command:
         for part in section.parts:
             body.append(_part(part, counters))
         body += [*_origin(section), "</section>"]
-    return "\n".join([*body, "</main>", "</body>", "</html>", ""])
+    script = f"<script type=module>{SCRIPT}</script>"
+    return "\n".join([*body, "</main>", script, "</body>", "</html>", ""])
 
 
-def _contents(sections: Sequence[Section]) -> Iterator[str]:
-    yield '<nav aria-label="Contents"><ol>'
+_EXPLORER = (
+    '<section id="explorer"><h2>The network itself</h2>'
+    "<p>It runs here: type two numbers, choose a column, switch parts off.</p>"
+)
+
+
+def _contents(sections: Sequence[Section], has_explorer: bool) -> Iterator[str]:
+    yield '<nav aria-label="Contents">'
+    if has_explorer:
+        yield '<p><a href="#explorer">The network itself</a></p>'
+    yield "<ol>"
     for section in sections:
         yield f'<li><a href="#{section.name}">{inline_html(section.title)}</a></li>'
     yield "</ol></nav>"

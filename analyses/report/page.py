@@ -15,13 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analyses.explorer import build_part, describe
 from analyses.report.html import render_html
 from analyses.report.markdown import figure_name, render_markdown
 from analyses.report.section import Picture, Section, load_section, shorten
 from analyses.report.source import Source
+from model.anyone import read_network
 from model.checkpoint import weights_sha256
 from model.errors import InputError
 from model.shell import write_atomic
+
+PAIRS = 20_000
+"""Pairs of either kind that are searched for wrong sums to show in the explorer."""
 
 
 def read_back(name: str, out: Path, origin: dict[str, Any]) -> Section:
@@ -52,4 +57,6 @@ def write_report(sections: Sequence[Section], source: Source, out: Path, command
             if isinstance(part, Picture):
                 write_atomic(out / "figures" / figure_name(section, part), part.png)
     write_atomic(out / "report.md", render_markdown(sections, title, abstract, command))
-    write_atomic(out / "report.html", render_html(sections, title, abstract, command))
+    explorer = build_part([describe(read_network(source.reference), pairs=PAIRS)])
+    page = render_html(sections, title, abstract, command, explorer)
+    write_atomic(out / "report.html", page)

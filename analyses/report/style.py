@@ -66,6 +66,13 @@ figure img {
 figcaption {
   font-size: .84rem; line-height: 1.5; color: var(--soft); max-width: 50rem; margin-top: .6rem;
 }
+figure > img { cursor: zoom-in; }
+figure.grown { position: fixed; inset: 0; z-index: 9; margin: 0; overflow: auto; background: #fff; }
+figure.grown img { cursor: zoom-out; width: max(100%, 70rem); max-width: none; }
+figure.grown figcaption { display: none; }
+figure.table thead th { cursor: pointer; }
+th[aria-sort="ascending"]::after { content: " ↑"; }
+th[aria-sort="descending"]::after { content: " ↓"; }
 figcaption b { color: var(--ink); font-weight: 600; }
 figure.table figcaption { margin: 0 0 .5rem; }
 .scroll { overflow-x: auto; }

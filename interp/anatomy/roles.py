@@ -1,8 +1,8 @@
 """Source positions by the digit role that they play for an answer column.
 
-A role says which digit stands at a position, seen from column i: a_i, b_{i-1}, the fed digit s_{i-1},
-or a separator by its name. Where a separator's token is a digit as well, or stands in several
-places, its place is part of the name ("0 between").
+A role says which digit stands at a position, seen from column i: a_i, b_{i-1}, the fed digit
+s_{i-1}, or a separator by its name. Where a separator's token is a digit as well, or stands in
+several places, its place is part of the name ("0 between").
 """
 
 import functools

@@ -19,3 +19,4 @@ from .plots_attention import role_label as role_label
 from .plots_attention import score_map as score_map
 from .result import Result as Result
 from .result import save as save
+from .summary import summarise as summarise

@@ -1,4 +1,5 @@
 from .bottlenecks import BOTTLENECKS as BOTTLENECKS
 from .bottlenecks import factors_of as factors_of
-from .unwrap import from_hooked as from_hooked
-from .wrap import to_hooked as to_hooked
+from .bridge import to_bridge as to_bridge
+from .either import from_hooked as from_hooked
+from .either import to_hooked as to_hooked

@@ -9,11 +9,8 @@ B has full row rank), passes it through the hook point, and adds what the hooks 
 lacks full row rank, the part of h that B ignores is unseen.
 """
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
-from transformer_lens import HookedTransformer
+from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from model.adder import Adder
@@ -39,26 +36,30 @@ def factors_of(model: Adder, matrix: str) -> tuple[str, ...]:
     return factor_names(model.params, matrix)
 
 
-def open_bottleneck(hooked: HookedTransformer, model: Adder, matrix: str) -> None:
-    """Add the hook point of one bottleneck (a key of `BOTTLENECKS`); a full matrix has none."""
-    names = factors_of(model, matrix)
-    if len(names) == 1:
-        return
-    low, high = BOTTLENECKS[matrix]
-    B = model.params[names[1]].detach().double()
+def bottlenecks_of(model: Adder) -> tuple[str, ...]:
+    """List the matrices (keys of `BOTTLENECKS`) that are products."""
+    return tuple(matrix for matrix in BOTTLENECKS if len(factors_of(model, matrix)) == 2)
+
+
+def place_point(hooked: nn.Module, matrix: str) -> HookPoint:
+    """Add the hook point of one bottleneck to a model that has its other hook points."""
     point = HookPoint()
-    parent, _, name = low.rpartition(".")
+    parent, _, name = BOTTLENECKS[matrix][0].rpartition(".")
     hooked.get_submodule(parent).add_module(name, point)
-    target = hooked.get_submodule(high)
-    assert isinstance(target, HookPoint)
-    target.add_perma_hook(_through(point, B))
+    return point
 
 
-def _through(point: HookPoint, B: Tensor) -> Callable[..., Tensor]:
+def pass_through(point: HookPoint, high: HookPoint, B: Tensor) -> None:
+    """Make `high`, whose activation is h B, take h through `point` first; for good."""
     inverse = torch.linalg.pinv(B)
 
-    def pass_through(activation: Tensor, hook: HookPoint) -> Tensor:
-        h = activation @ inverse
-        return activation + (point(h) - h) @ B
+    def take_through(tensor: Tensor, *, hook: HookPoint) -> Tensor:
+        h = tensor @ inverse
+        return tensor + (point(h) - h) @ B
 
-    return pass_through
+    high.add_perma_hook(take_through)
+
+
+def second_factor(model: Adder, matrix: str) -> Tensor:
+    """Return the factor B of W = A B, in float64."""
+    return model.params[factors_of(model, matrix)[1]].detach().double()

@@ -1,33 +1,12 @@
-"""Parts of a HookedTransformer that TransformerLens has no option for."""
+"""A part of a HookedTransformer that TransformerLens has no option for."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.components.mlps.gated_mlp import GatedMLP
-
-
-class StreamEmbed(nn.Module):
-    """An embedding that knows the position: rows of W_E, of W_pos, and of a table over both.
-
-    It stands where a network has a stream that is no sum of token and position, or learned
-    positions beside rotary ones. Positions count from 0, so key-value caches do not work with it.
-    """
-
-    def __init__(self, W_E: Tensor, W_pos: Tensor, W_X: Tensor | None) -> None:
-        """Keep copies of the tables; W_X is None where there is none."""
-        super().__init__()
-        self.W_E = nn.Parameter(W_E.clone())
-        self.W_pos = nn.Parameter(W_pos.clone())
-        self.W_X = None if W_X is None else nn.Parameter(W_X.clone())
-
-    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d"]:
-        """Look up the stream before the layer."""
-        places = torch.arange(tokens.shape[1])
-        x = self.W_E[tokens] + self.W_pos[places]
-        return x if self.W_X is None else x + self.W_X[places, tokens]
 
 
 class BiasedGatedMLP(GatedMLP):

@@ -7,7 +7,7 @@ network can say, or has no part in the forward pass, or stands at its default: a
 refused by name, so that nothing is left out in silence. Hooks that are set on it are not part of
 its weights and are not read.
 
-    network = from_hooked(hooked, MICRO_14)
+    network = from_hooked_transformer(hooked, MICRO_14)
 """
 
 import dataclasses
@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from interp.hooked.parts import BiasedGatedMLP, StreamEmbed
-from interp.hooked.wrap import ACTIVATIONS
+from interp.hooked.names import ACTS, NORM_KINDS
+from interp.hooked.parts import BiasedGatedMLP
+from interp.hooked.stream import StreamEmbed
 from model.errors import InputError
 from model.layouts import Layout
 from model.network import Network
 from model.parts import NORMS, Rotary
-
-NORM_KINDS = {"RMS": "rms", "RMSPre": "rms", "LN": "layer", "LNPre": "layer", None: "none"}
-ACTS = {theirs: ours for ours, theirs in ACTIVATIONS.items()}
 
 # Fields that are read below.
 READ = (
@@ -45,7 +43,7 @@ IDLE = (
 )
 
 
-def from_hooked(hooked: HookedTransformer, layout: Layout) -> Network:
+def from_hooked_transformer(hooked: HookedTransformer, layout: Layout) -> Network:
     """Turn a one-layer HookedTransformer into a network.
 
     Args:
@@ -53,7 +51,7 @@ def from_hooked(hooked: HookedTransformer, layout: Layout) -> Network:
         layout: The task that it was trained on.
 
     Returns:
-        The network, in the model's type; `from_hooked(to_hooked(x), x.layout)` equals x.
+        The network, in the model's type; there and back it equals itself.
 
     Raises:
         InputError: More than one layer, an option that a network cannot say, or a layout that does

@@ -1,4 +1,4 @@
-"""Any one-layer adder as a real TransformerLens HookedTransformer, in float64.
+"""Any one-layer adder as a HookedTransformer of TransformerLens 3, in float64.
 
 Question: are TransformerLens' logits the network's, and do its hooks see what the network computes?
 
@@ -8,7 +8,7 @@ and nothing is folded or centred. Heads whose queries and values differ in width
 their own widths. For the rest there are two parts of ours (`interp.hooked.parts`). A network of the
 write-ups' family also gets a hook point for each bottleneck (`interp.hooked.bottlenecks`).
 
-    hooked = to_hooked(load("262p"))
+    hooked = to_hooked_transformer(load("262p"))
     logits, cache = hooked.run_with_cache(tokens)
     cache["blocks.0.attn.hook_k_low"]
 """
@@ -19,29 +19,27 @@ import torch
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.components.rms_norm import RMSNorm
+from transformer_lens.hook_points import HookPoint
 
-from interp.hooked.bottlenecks import BOTTLENECKS, open_bottleneck
-from interp.hooked.parts import BiasedGatedMLP, StreamEmbed
+from interp.hooked.bottlenecks import (
+    BOTTLENECKS,
+    bottlenecks_of,
+    pass_through,
+    place_point,
+    second_factor,
+)
+from interp.hooked.names import ACTIVATIONS, NORM_TYPES
+from interp.hooked.parts import BiasedGatedMLP
+from interp.hooked.stream import StreamEmbed, needs_stream
 from model.adder import Adder
 from model.dense import dense
 from model.network import Network
 from model.parts import NORMS
 
-ACTIVATIONS = {
-    "relu": "relu",
-    "gelu": "gelu",
-    "gelu_tanh": "gelu_pytorch_tanh",
-    "silu": "silu",
-}
-"""TransformerLens' name for each activation."""
-
-NORM_TYPES = {"rms": "RMS", "layer": "LN", "none": None}
-"""TransformerLens' name for each kind of norm."""
-
 BLOCK = "blocks.0."
 
 
-def to_hooked(model: Adder | Network) -> HookedTransformer:
+def to_hooked_transformer(model: Adder | Network) -> HookedTransformer:
     """Wrap a network as a HookedTransformer in float64.
 
     Logits equal those of the network in float64 to 1e-8 (a float32 network is itself about 1e-2
@@ -60,16 +58,12 @@ def to_hooked(model: Adder | Network) -> HookedTransformer:
     if isinstance(model, Network):
         return _wrap(model.to(torch.float64))
     hooked = _wrap(dense(model))
-    for matrix in BOTTLENECKS:
-        open_bottleneck(hooked, model, matrix)
+    for matrix in bottlenecks_of(model):
+        point, high = place_point(hooked, matrix), hooked.get_submodule(BOTTLENECKS[matrix][1])
+        assert isinstance(high, HookPoint)
+        pass_through(point, high, second_factor(model, matrix))
     hooked.setup()
     return hooked
-
-
-def needs_stream(network: Network) -> bool:
-    """Tell whether the stream before the layer is more than TransformerLens' embeddings give."""
-    learned = bool(network.W_pos.any())
-    return network.W_X is not None or (network.rotary is not None and learned)
 
 
 def _config(network: Network) -> HookedTransformerConfig:

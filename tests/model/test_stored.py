@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.checkpoint import is_general
 from model.errors import InputError
 from model.parts import OPTIONS as FIELDS
-from model.stored import is_stored, read_stored, save_network
+from model.stored import read_stored, save_network
 from tests.network_support import OPTIONS, random_network
 
 
@@ -15,7 +16,7 @@ from tests.network_support import OPTIONS, random_network
 def test_a_network_comes_back_bit_for_bit(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     network = random_network(**OPTIONS[name]).to(dtype)
     folder = save_network(tmp_path / "net", network, {"n_params": 7, "note": "mine"})
-    assert is_stored(folder)
+    assert is_general(folder)
     found, card = read_stored(folder)
     assert (card["n_params"], card["note"]) == (7, "mine")
     assert found.layout == network.layout
@@ -82,6 +83,24 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.safetensors is truncated"):
         read_stored(tmp_path)
     (tmp_path / "model.json").write_text("{")
-    assert not is_stored(tmp_path)
+    assert not is_general(tmp_path)
     with pytest.raises(InputError, match="is not readable JSON"):
         read_stored(tmp_path)
+
+
+def test_one_that_is_shipped_is_read_by_name_and_no_checkpoint_of_the_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model import anyone, checkpoint
+
+    for module in (anyone, checkpoint):
+        monkeypatch.setattr(module, "SHIPPED", tmp_path)
+    network = random_network(**OPTIONS["pairs"])
+    save_network(tmp_path / "9p", network, {"n_params": 9})
+    found = anyone.read_network("9p")
+    assert (found.name, found.n_params, found.network.layout) == ("9p", 9, network.layout)
+    assert (checkpoint.shipped(), checkpoint.shipped_adders()) == ([], ["9p"])
+    with pytest.raises(InputError, match="outside the write-ups' family"):
+        checkpoint.load("9p")
+    with pytest.raises(InputError, match="9p@5"):
+        anyone.read_network("9p@5")

@@ -168,7 +168,7 @@ def test_command_writes_everything(
 
 @pytest.fixture(scope="module")
 def handbuilt() -> Certificate:
-    return certify(handbuilt_adder(), SMALL)
+    return certify(handbuilt_adder(carry="discrete"), SMALL)
 
 
 def test_the_screen_of_the_handbuilt_adder_claims_every_pair(handbuilt: Certificate):
@@ -249,8 +249,11 @@ def test_trajectory_chooses_snapshots_and_refuses_what_has_none(
 
 
 @pytest.mark.parametrize(("carry", "right"), [("discrete", TOTAL), ("ignored", 55**10)])
-def test_handbuilt_adders_have_the_count_that_arithmetic_gives(carry: Carry, right: int):
+def test_handbuilt_adders_have_the_count_that_arithmetic_gives(
+    handbuilt: Certificate, carry: Carry, right: int
+):
     # Without carries, a sum is right when no column carries: 55 digit pairs in each of 10 columns.
-    certificate = certify(handbuilt_adder(carry=carry), SMALL)
+    one = carry == "discrete"
+    certificate = handbuilt if one else certify(handbuilt_adder(carry=carry), SMALL)
     assert certificate.real.lower == certificate.real.upper == right
     assert certificate.float32.lower <= right <= certificate.float32.upper

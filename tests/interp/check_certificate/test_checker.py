@@ -5,6 +5,7 @@ import base64
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import safetensors.numpy
 from interp.certify.atlas import build_atlas
 from interp.certify.certificate import CertifyConfig, certify
 from interp.certify.file import write_certificate
+from interp.check_certificate.cells import Sets, rebuild
 from interp.check_certificate.command import main
 from model.checkpoint import load, save
 
@@ -142,6 +144,17 @@ def test_altered_counts_and_witnesses_are_refused(
 ):
     # The leaves are checked in the tests above; here only what follows them.
     monkeypatch.setattr("interp.check_certificate.checker.check_leaves", lambda *_: None)
+    sets, known = Sets(), {}
+
+    def rebuilt(_: Sets, column: int, query: int, codes: list[int]) -> Any:
+        """Rebuild a tree once, as it does not change from one certificate to the next."""
+        key = column, query, bytes(codes)
+        if key not in known:
+            known[key] = rebuild(sets, column, query, codes)
+        return known[key]
+
+    monkeypatch.setattr("interp.check_certificate.checker.Sets", lambda: sets)
+    monkeypatch.setattr("interp.check_certificate.checker.rebuild", rebuilt)
 
     def one_more(content: dict) -> None:
         for end in ("lower", "upper"):

@@ -207,7 +207,10 @@ def test_hostile_hints_prove_nothing_false():
     proved = {0: 0, 1: 0}
     for tree in failing[:2]:
         sets = Sets()
-        cells = np.array(rebuild(sets, column, tree.query, tree.codes.tolist())[0])
+        # All leaves that fail, and a sample of the others.
+        some = (tree.real == 1) | (np.random.default_rng(1).random(len(tree.real)) < 0.2)
+        cells = np.array(rebuild(sets, column, tree.query, tree.codes.tolist())[0])[some]
+        real, target = tree.real[some], tree.target[some]
         noise = np.random.default_rng(0).normal(size=(5, 4))
         hints = hostile_hints(network.d, tree.query)
         for far in (0.0, 1e-6, 1e-3, 1e-2):
@@ -215,15 +218,15 @@ def test_hostile_hints_prove_nothing_false():
                 hints.append((tree.reference + far * noise[4], tree.axes + off * noise[:4]))
         for reference, axes in hints:
             boxes = network.hull(column, tree.query, reference, axes).boxes(sets, cells)
-            for token in np.unique(tree.target):
+            for token in np.unique(target):
                 margins: Margins = network.head.margins(boxes, int(token))
-                rows = tree.target == token
+                rows = target == token
                 for name in ("real", "float32"):
                     reach = getattr(margins, name)
                     right = proves(margins.value, reach).all(axis=1)[rows]
                     wrong = proves(-margins.value, reach).any(axis=1)[rows]
-                    assert (tree.real[rows][right] != 1).all()
-                    assert (tree.real[rows][wrong] != 0).all()
+                    assert (real[rows][right] != 1).all()
+                    assert (real[rows][wrong] != 0).all()
                     proved[0] += int(right.sum())
                     proved[1] += int(wrong.sum())
     assert min(proved.values()) > 0
@@ -332,7 +335,7 @@ def bad_cells(trees: list[Tree], sets: Sets) -> dict:
     return bad
 
 
-@pytest.mark.parametrize(("rounds", "share"), [(0, 0.02), (2, 0.0002)])
+@pytest.mark.parametrize(("rounds", "share"), [(0, 0.005), (2, 0.0002)])
 def test_both_programs_count_alike(rounds: int, share: float, monkeypatch: pytest.MonkeyPatch):
     trees, sets = random_trees(rounds, share), Sets()
     sets.start(0)

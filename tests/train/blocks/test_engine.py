@@ -13,7 +13,8 @@ from train.engine import ReferenceEngine, fresh_state
 from train.sweep import side_by_side as batched_sweep
 
 
-@pytest.mark.parametrize("name", ["262p", "512p", "777p"])
+# One all factors, the other all whole matrices; which is which is data, and a shape takes 13 s.
+@pytest.mark.parametrize("name", ["262p", "777p"])
 def test_a_block_takes_the_steps_of_a_single_run(name: str) -> None:
     model = PRESETS[name]
     states = [fresh_state(model, SHORT_RUN, seed) for seed in TWO_SEEDS]

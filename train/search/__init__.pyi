@@ -1,0 +1,3 @@
+from .group import Group as Group
+from .parametrisations import PARAMETRISATIONS as PARAMETRISATIONS
+from .parametrisations import Parametrisation as Parametrisation
