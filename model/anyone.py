@@ -40,6 +40,11 @@ class AnyAdder:
     path: Path
     model: Adder | None = None
 
+    @property
+    def trained(self) -> Adder | Network:
+        """What was trained, where that is known; the effective weights elsewhere."""
+        return self.network if self.model is None else self.model
+
 
 def read_network(reference: str | Path) -> AnyAdder:
     """Read any adder.

@@ -172,14 +172,27 @@ class Network:
 
         The positions broadcast against all axes of `h` but the last.
         """
-        q = self._project(h, self.W_Q, self.b_Q, self.q_norm_w, positions)
-        return q / self.attn_scale
+        q = split_heads(h @ join_heads(self.W_Q), self.n_heads) + self.b_Q
+        return self.finish_queries(q, positions)
 
     def keys(
         self, h: Float[Tensor, "*batch d"], positions: Int[Tensor, "*places"]
     ) -> Float[Tensor, "*batch kv_head qk"]:
         """Compute keys of the normed stream; positions as for `queries`."""
-        return self._project(h, self.W_K, self.b_K, self.k_norm_w, positions)
+        k = split_heads(h @ join_heads(self.W_K), self.n_kv_heads) + self.b_K
+        return self.finish_keys(k, positions)
+
+    def finish_queries(
+        self, q: Float[Tensor, "*batch head qk"], positions: Int[Tensor, "*places"]
+    ) -> Float[Tensor, "*batch head qk"]:
+        """Norm, turn and scale what W_Q and b_Q gave, as far as the network does."""
+        return self._finish(q, self.q_norm_w, positions) / self.attn_scale
+
+    def finish_keys(
+        self, k: Float[Tensor, "*batch kv_head qk"], positions: Int[Tensor, "*places"]
+    ) -> Float[Tensor, "*batch kv_head qk"]:
+        """Norm and turn what W_K and b_K gave, as far as the network does."""
+        return self._finish(k, self.k_norm_w, positions)
 
     def values(self, h: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch kv_head v"]:
         """Compute values of the normed stream."""
@@ -195,25 +208,25 @@ class Network:
         """Apply the feed-forward layer's nonlinear function."""
         return apply_activation(x, self.act)
 
+    def units(self, g: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch ff"]:
+        """Compute the units of the feed-forward layer from the normed stream: what W_out reads."""
+        if self.act == "none":
+            return g.new_zeros(*g.shape[:-1], 0)
+        pre = g @ self.W_in + self.b_in
+        if self.W_gate is None or self.b_gate is None:
+            return self.activate(pre)
+        return self.activate(g @ self.W_gate + self.b_gate) * pre
+
     def feed_forward(self, mid: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """Compute what the feed-forward layer adds to the stream `mid`."""
-        g = self.normalise(mid, "ln2")
-        post = g @ self.W_in + self.b_in
-        if self.W_gate is None or self.b_gate is None:
-            post = self.activate(post)
-        else:
-            post = self.activate(g @ self.W_gate + self.b_gate) * post
-        return post @ self.W_out + self.b_out
+        return self.units(self.normalise(mid, "ln2")) @ self.W_out + self.b_out
 
-    def _project(
+    def _finish(
         self,
-        h: Float[Tensor, "*batch d"],
-        weight: Float[Tensor, "heads d qk"],
-        bias: Float[Tensor, "heads qk"],
+        x: Float[Tensor, "*batch heads qk"],
         gain: Float[Tensor, " qk"] | None,
         positions: Int[Tensor, "*places"],
     ) -> Float[Tensor, "*batch heads qk"]:
-        x = split_heads(h @ join_heads(weight), weight.shape[0]) + bias
         if gain is not None:
             x = x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + self.qk_eps) * gain
         return x if self.rotary is None else rotate(x, positions, self.rotary)

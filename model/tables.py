@@ -78,13 +78,18 @@ class Tables:
         return dataclasses.replace(self, **tensors)
 
 
-def tabulate(network: Network) -> Tables:
-    """Tabulate a network over the positions and tokens of its task, in the weights' type."""
+def tabulate(network: Network, normed: Float[Tensor, "pos vocab d"] | None = None) -> Tables:
+    """Tabulate a network over the positions and tokens of its task, in the weights' type.
+
+    Args:
+        network: The network.
+        normed: What the heads read instead of the normed stream.
+    """
     layout = network.layout
     n, first = layout.n_input, layout.n_prompt - 1
     positions = torch.arange(n)[:, None]
     resid = network.stream()[:n]
-    h = network.normalise(resid, "ln1")
+    h = network.normalise(resid, "ln1") if normed is None else normed
 
     def every(bias: Tensor) -> Tensor:
         return bias.expand(layout.n_target, -1)

@@ -22,7 +22,7 @@ def build_ranks(source: Source, folder: Path) -> Section:
         seed=source.seed,
     )
     result = rank_ablation.run(
-        source.model, config, keep=rank_ablation.job_folder(folder, source.checkpoint, config)
+        source.model, config, keep=rank_ablation.job_folder(folder, source.model, config)
     )
     table = result.ablations
     table.insert(0, "checkpoint", source.name)

@@ -1,10 +1,11 @@
-from .clean_run import FIRST as FIRST
 from .clean_run import N_CLASSES as N_CLASSES
 from .clean_run import CleanRun as CleanRun
 from .clean_run import attend as attend
 from .clean_run import class_means as class_means
 from .clean_run import clean_run as clean_run
 from .clean_run import covariance as covariance
+from .clean_run import mixed_values as mixed_values
+from .clean_run import n_classes as n_classes
 from .clean_run import normed_sources as normed_sources
 from .clean_run import position_means as position_means
 from .clean_run import query_covariance as query_covariance
@@ -21,10 +22,14 @@ from .components import Component as Component
 from .components import causal_edges as causal_edges
 from .components import decompose as decompose
 from .components import fold as fold
+from .components import has_static_scores as has_static_scores
+from .components import head_of as head_of
 from .components import join as join
 from .components import matrices as matrices
+from .components import missing as missing
 from .components import overlap as overlap
 from .components import raw_components as raw_components
+from .components import stem_of as stem_of
 from .components import unit_components as unit_components
 from .components import with_matrices as with_matrices
 from .components import without as without

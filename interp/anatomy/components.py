@@ -2,9 +2,12 @@
 
 Question: into which parts is a matrix cut, without the cut depending on how it was stored?
 
-Method: gains are folded into the reading side, so that W_pos, W_QK, W_OV, W_Q, W_KV, W_O, W_in and
-W_out act on plain normed activations and do not change with the gauge of the factors. A component
-is a term of such a matrix, and the terms of a basis sum to it:
+Method: gains are folded into the reading side, so that W_pos, W_QK, W_OV, W_Q, W_KV, W_O, W_in,
+W_gate and W_out act on plain normed activations and do not change with the gauge of the factors.
+With several heads there is a W_QK, W_OV, W_Q and W_O of each ("W_QK.0"), and a W_K and W_V of each
+head of keys and values. Rotary positions and norms of q and k leave no static bilinear form of the
+scores: such a network has no W_QK. Biases stay as they are. A component is a term of a matrix, and
+the terms of a basis sum to it:
 
 - "svd": u s v^T, signs fixed, near-equal singular values kept together as one block;
 - "data": the singular directions of Sigma^(1/2) W, with Sigma the covariance of what W reads
@@ -13,7 +16,7 @@ is a term of such a matrix, and the terms of a basis sum to it:
 - "unit": positions, FFN neurons, norm gains and attention edges by role, the natural coordinates.
 """
 
-import functools
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,21 +26,28 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.anatomy.roles import ROLES, role_index
-from interp.gauge import fixed_signs
+from interp.anatomy.edits import centre_positions, level_units, rewrite_maps, rewrite_scores
+from interp.anatomy.roles import role_index, roles_of
+from interp.gauge import READERS, fixed_signs
 from model.adder import Adder
 from model.config import qkv_names
 from model.errors import InputError
 from model.factored import factor_names, rank_one_terms
+from model.layouts import Layout
 from model.network import Network
 from model.task import N_INPUT
 
 Basis = Literal["svd", "data", "raw", "unit", "random"]
 
-RANK_MATRICES = ("W_pos", "W_QK", "W_OV", "W_Q", "W_KV", "W_K", "W_V", "W_O", "W_in", "W_out")
+RANK_MATRICES = (
+    *("W_pos", "W_QK", "W_OV", "W_Q", "W_KV", "W_K", "W_V", "W_O"),
+    *("W_in", "W_gate", "W_out"),
+)
 UNIT_MATRICES = ("W_pos", "W_out", "ln1", "ln2", "ln_final", "edges")
 CANONICAL = ("W_pos", "W_QK", "W_OV", "W_in", "W_out")
-"""The matrices that no gauge changes, not even that of the head; no two overlap."""
+"""The family's matrices that no gauge changes, not even that of the head; no two overlap."""
+PER_HEAD = ("W_QK", "W_OV", "W_Q", "W_O", "edges")
+"""Matrices of each head of queries; W_K, W_V and W_KV belong to heads of keys and values."""
 
 _OVERLAP = {
     "W_QK": {"W_Q", "W_K", "W_KV", "ln1"},
@@ -52,11 +62,12 @@ class Component:
     """A part of one matrix.
 
     Attributes:
-        matrix: Which matrix (or "ln1", "ln2", "ln_final", "edges").
+        matrix: Which matrix (or "ln1", "ln2", "ln_final", "edges"), with its head: "W_QK.0".
         basis: How the matrix was cut.
         index: Places in the basis, more than one for a block or a set.
         term: The part itself, in the matrix's shape.
         weight: Frobenius norm of the part in the metric of its basis (its singular value).
+        names: Names of the basis' places, where they have names (roles of edges).
     """
 
     matrix: str
@@ -64,6 +75,7 @@ class Component:
     index: tuple[int, ...]
     term: Float[Tensor, "m n"]
     weight: float
+    names: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -73,63 +85,142 @@ class Component:
     @property
     def label(self) -> str:
         """Name the part for tables and figures, counting components from 1."""
-        if self.matrix == "edges":
-            return "+".join(ROLES[i] for i in self.index)
+        if self.names:
+            return "+".join(self.names[i] for i in self.index)
         if self.basis == "unit":
-            return f"{_UNIT_LABELS.get(self.matrix, 'gain')} {'+'.join(map(str, self.index))}"
+            return f"{_UNIT_LABELS.get(self.stem, 'gain')} {'+'.join(map(str, self.index))}"
         return "+".join(str(i + 1) for i in self.index)
+
+    @property
+    def stem(self) -> str:
+        """Name the matrix without its head."""
+        return stem_of(self.matrix)
+
+    @property
+    def head(self) -> int:
+        """Head that the matrix belongs to, 0 where there is only one."""
+        return head_of(self.matrix)
+
+
+def stem_of(matrix: str) -> str:
+    """Name a matrix without its head."""
+    return matrix.partition(".")[0]
+
+
+def head_of(matrix: str) -> int:
+    """Say which head a matrix belongs to, 0 where there is only one."""
+    return int(matrix.partition(".")[2] or 0)
 
 
 def fold(weights: Network) -> Network:
-    """Move the gains of the first two norms into the matrices that read them: the same function.
+    """Fix what can be chosen freely: the same function in folded form.
+
+    The gains of the first two norms move into the matrices that read them. Where units may be
+    scaled (ReLU, gated layers), each unit's columns and row get equal norms. Where the head is not
+    the embedding, the mean over positions moves from W_pos to W_E.
 
     Raises:
         InputError: A LayerNorm gain is exactly zero, so that its bias cannot be moved.
     """
     edits: dict[str, Tensor] = {}
-    for norm, readers in (("ln1", ("W_Q", "W_K", "W_V")), ("ln2", ("W_in",))):
+    for norm, readers in READERS.items():
+        if norm == "ln_final":
+            continue
         gain, bias = getattr(weights, f"{norm}_w"), getattr(weights, f"{norm}_b")
         if bool(((gain == 0) & (bias != 0)).any()):
             raise InputError(f"{norm} has a gain of exactly 0 beside a bias: it cannot be folded")
         edits[f"{norm}_w"] = torch.ones_like(gain)
         edits[f"{norm}_b"] = torch.where(gain == 0, 0.0, bias / gain)
-        edits |= {name: gain[:, None] * getattr(weights, name) for name in readers}
-    return weights.edit(**edits)
+        present = [name for name in readers if getattr(weights, name) is not None]
+        edits |= {name: gain[:, None] * getattr(weights, name) for name in present}
+    return centre_positions(level_units(weights.edit(**edits)))
+
+
+def missing(network: Network, *, raw: bool = False) -> list[str]:
+    """Say what cannot be cut in a network and why, and what is no fact of it, a sentence each.
+
+    Args:
+        network: The network.
+        raw: Whether raw factors are wanted that nobody knows.
+    """
+    turned = ["rotary positions"] if network.rotary is not None else []
+    between = turned + (["norms of q and k"] if network.q_norm_w is not None else [])
+    said = {
+        f"{' and '.join(between).capitalize()} stand between W_Q and W_K: scores have no static "
+        "W_QK.": bool(between),
+        "It has no feed-forward layer, so there is no W_in and no W_out.": network.act == "none",
+        "It has no norms, so singular directions depend on the coordinates of its stream.": (
+            network.norm == "none"
+        ),
+        "Its LayerNorms do not see the stream's mean: what components do along it is a choice of "
+        "coordinates.": network.norm == "layer",
+        "No position is added to its stream, so there is no W_pos.": not network.W_pos.any(),
+        "W_X, a table over position and token, is not cut.": network.W_X is not None,
+        'Its trained factors are not known, so there is no basis "raw".': raw,
+    }
+    return [sentence for sentence, true in said.items() if true]
 
 
 def matrices(folded: Network) -> dict[str, Float[Tensor, "m n"]]:
     """List everything that can be cut, by name, of a folded network.
 
     W_K and W_V are one matrix "W_KV" where they are tied. Gains act on the normed activation, so
-    the whole is the identity; edges are a mask over (answer column, source position).
+    the whole is the identity; edges are a mask over (step of the answer, source position).
     """
-    d = folded.W_E.shape[1]
-    W_Q, W_K, W_V, W_O = (getattr(folded, name)[0] for name in ("W_Q", "W_K", "W_V", "W_O"))
-    keys = {"W_KV": W_K} if torch.equal(W_K, W_V) else {"W_K": W_K, "W_V": W_V}
-    eye = torch.eye(d, dtype=folded.W_E.dtype)
-    return {
-        "W_pos": folded.W_pos[:N_INPUT],
-        "W_QK": W_Q @ W_K.T,
-        "W_OV": W_V @ W_O,
-        "W_Q": W_Q,
-        **keys,
-        "W_O": W_O,
-        "W_in": folded.W_in,
-        "W_out": folded.W_out,
-        **dict.fromkeys(("ln1", "ln2", "ln_final"), eye),
-        "edges": causal_edges().to(eye.dtype),
-    }
+    n = folded.n_heads
+    found: dict[str, Tensor] = {}
+
+    def add(stem: str, stack: Sequence[Tensor] | Tensor) -> None:
+        many = len(stack) > 1
+        found.update({f"{stem}.{i}" if many else stem: x for i, x in enumerate(stack)})
+
+    if bool(folded.W_pos.any()):
+        found["W_pos"] = folded.W_pos[: folded.layout.n_input]
+    groups = [folded.kv_head(head) for head in range(n)]
+    if has_static_scores(folded):
+        add("W_QK", [folded.W_Q[h] @ folded.W_K[g].T for h, g in enumerate(groups)])
+    add("W_OV", [folded.W_V[g] @ folded.W_O[h] for h, g in enumerate(groups)])
+    add("W_Q", folded.W_Q)
+    if torch.equal(folded.W_K, folded.W_V):
+        add("W_KV", folded.W_K)
+    else:
+        add("W_K", folded.W_K)
+        add("W_V", folded.W_V)
+    add("W_O", folded.W_O)
+    if folded.act != "none":
+        found["W_in"] = folded.W_in
+        if folded.W_gate is not None:
+            found["W_gate"] = folded.W_gate
+        found["W_out"] = folded.W_out
+    if folded.norm != "none":
+        eye = torch.eye(folded.d_model, dtype=folded.W_E.dtype)
+        norms = ("ln1", "ln_final") if folded.act == "none" else ("ln1", "ln2", "ln_final")
+        found |= dict.fromkeys(norms, eye)
+    add("edges", [causal_edges(folded.layout).to(folded.W_E.dtype)] * n)
+    return found
+
+
+def has_static_scores(network: Network) -> bool:
+    """Say whether scores are a bilinear form of the normed stream (and biases)."""
+    return network.rotary is None and network.q_norm_w is None
 
 
 def overlap(first: str, second: str) -> bool:
-    """Say whether two matrices share parameters, so that editing both has no single meaning."""
-    return second in _OVERLAP.get(first, ()) or first in _OVERLAP.get(second, ())
+    """Say whether two matrices share parameters, so that editing both has no single meaning.
+
+    Keys and values that heads share count as each head's.
+    """
+    one, two = stem_of(first), stem_of(second)
+    if two not in _OVERLAP.get(one, ()) and one not in _OVERLAP.get(two, ()):
+        return False
+    alike = (one in PER_HEAD) == (two in PER_HEAD)
+    return not alike or "ln1" in (one, two) or head_of(first) == head_of(second)
 
 
-@functools.cache
-def causal_edges() -> Bool[Tensor, "column pos"]:
-    """Say which source positions each answer column can see."""
-    return role_index() >= 0
+def causal_edges(layout: Layout) -> Bool[Tensor, "step pos"]:
+    """Say which source positions each step of the answer can see."""
+    last = layout.n_prompt - 1 + torch.arange(layout.n_target)
+    return torch.arange(layout.n_input) <= last[:, None]
 
 
 def with_matrices(folded: Network, edited: Mapping[str, Tensor]) -> Network:
@@ -141,26 +232,31 @@ def with_matrices(folded: Network, edited: Mapping[str, Tensor]) -> Network:
     for first, second in itertools.combinations(edited, 2):
         if overlap(first, second):
             raise InputError(f"{first} and {second} share parameters: edit only one of them")
-    eye = torch.eye(folded.W_E.shape[1], dtype=folded.W_E.dtype)
     edits: dict[str, Tensor] = {}
+    scores: dict[int, Tensor] = {}
+    maps: dict[int, Tensor] = {}
     for name, value in edited.items():
-        if name == "W_QK":
-            edits |= {"W_Q": value[None], "W_K": eye[None]}
-        elif name == "W_OV":
-            edits |= {"W_V": value[None], "W_O": eye[None]}
-        elif name == "W_KV":
-            edits |= {"W_K": value[None], "W_V": value[None]}
-        elif name in RANK_MATRICES:
-            edits[name] = value if getattr(folded, name).ndim == 2 else value[None]
-    readers = {"ln1": ("W_Q", "W_K", "W_V"), "ln2": ("W_in",), "ln_final": ("W_U",)}
-    for norm, names in readers.items():
-        if norm in edited:
-            for name in names:
-                matrix = edits[name] if name in edits else getattr(folded, name)
+        stem, head = stem_of(name), head_of(name)
+        if stem in ("W_QK", "W_OV"):
+            (scores if stem == "W_QK" else maps)[head] = value
+        elif stem in ("W_in", "W_gate", "W_out"):
+            edits[stem] = value
+        elif stem == "W_pos":
+            edits[stem] = torch.cat([value, folded.W_pos[folded.layout.n_input :]])
+        elif stem in RANK_MATRICES:
+            for part in ("W_K", "W_V") if stem == "W_KV" else (stem,):
+                before: Tensor = edits[part] if part in edits else getattr(folded, part)
+                edits[part] = torch.cat([before[:head], value[None], before[head + 1 :]])
+    network = folded.edit(**edits)
+    network = rewrite_scores(network, scores) if scores else network
+    network = rewrite_maps(network, maps) if maps else network
+    edits = {}
+    for norm, readers in READERS.items():
+        for name in readers if norm in edited else ():
+            matrix = getattr(network, name)
+            if matrix is not None:
                 edits[name] = edited[norm] @ matrix
-    if "W_pos" in edits:
-        edits["W_pos"] = torch.cat([edits["W_pos"], folded.W_pos[N_INPUT:]])
-    return folded.edit(**edits)
+    return network.edit(**edits) if edits else network
 
 
 def without(folded: Network, components: Sequence[Component]) -> Network:
@@ -254,10 +350,16 @@ def raw_components(model: Adder, matrix: str) -> list[Component]:
 def unit_components(folded: Network, matrix: str) -> list[Component]:
     """Cut into natural coordinates: rows of W_pos (positions) and W_out (neurons), gains, edges."""
     whole = matrices(folded)[matrix]
-    if matrix == "edges":
-        index = role_index()
-        masks = [(i, (index == i).to(whole.dtype)) for i in range(len(ROLES))]
-        return [Component(matrix, "unit", (i,), m, float(m.norm())) for i, m in masks if m.any()]
+    if stem_of(matrix) == "edges":
+        layout = folded.layout
+        names = roles_of(layout)
+        index = role_index(layout)[[layout.step(step) for step in range(layout.n_target)]]
+        masks = [(i, (index == i).to(whole.dtype)) for i in range(len(names))]
+        return [
+            Component(matrix, "unit", (i,), mask, float(mask.norm()), names)
+            for i, mask in masks
+            if mask.any()
+        ]
     parts = []
     for i in range(whole.shape[0]):
         term = torch.zeros_like(whole)
@@ -271,7 +373,7 @@ def join(parts: Sequence[Component]) -> Component:
     first = parts[0]
     index = tuple(sorted(i for part in parts for i in part.index))
     weight = float(torch.tensor([part.weight for part in parts]).norm())
-    return Component(first.matrix, first.basis, index, sum_terms(parts), weight)
+    return dataclasses.replace(first, index=index, term=sum_terms(parts), weight=weight)
 
 
 def sum_terms(parts: Sequence[Component]) -> Float[Tensor, "m n"]:

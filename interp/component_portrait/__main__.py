@@ -21,20 +21,20 @@ def draw_component(
     """Draw what one component reads and writes, and what breaks without it.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published file of any one-layer adder.
         config: Which component.
         out: Folder of the results, beside those of other components; by default
             out/component_portrait/CHECKPOINT.
     """
     from interp.component_portrait.instrument import run, write
     from interp.component_portrait.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
 
-    source = read_checkpoint(checkpoint)
+    source = read_network(checkpoint)
     folder = out or Path("out/component_portrait") / source.name
-    stem = folder / f"{config.matrix}-{config.basis}-{config.component}"
     with Output(folder, by="python -m interp.component_portrait", adds=True) as output:
-        result = run(source.model, config)
+        result = run(source.trained, config)
+        stem = folder / f"{result.matrix}-{config.basis}-{config.component}"
         with output.writing():
             write(result, source.name, config, stem)
     print_summary(summarise(result, source.name))

@@ -1,12 +1,14 @@
 """Which component to draw."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from interp.rank_ablation import Kind
-from model.shell import Few, Sample, Seed, Share, check_fields
+from model.shell import Between, Few, Sample, Seed, Share, check_fields
 
-Drawn = Literal["W_pos", "W_QK", "W_OV", "W_Q", "W_KV", "W_K", "W_V", "W_O", "W_in", "W_out"]
+Drawn = Literal[
+    "W_pos", "W_QK", "W_OV", "W_Q", "W_KV", "W_K", "W_V", "W_O", "W_in", "W_gate", "W_out"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Config:
 
     matrix: Drawn = "W_OV"
     """The matrix."""
+    head: Annotated[int, Between(0, 63)] = 0
+    """Which head's, where there are several, from 0; W_K and W_V count heads of keys and values."""
     component: Few = 1
     """Place in the basis, from 1."""
     basis: Literal["svd", "data"] = "svd"

@@ -9,12 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from interp.component_portrait.portrait import Result
+from interp.component_portrait.portrait import Result, digit_tokens, writes_tokens
 from interp.output import TWO_COLUMNS, paper_style
-from model.task import N_DIGITS, N_INPUT, TOKENS, a_position, b_position
-
-N_SEEN = 12
-"""Tokens that sources can be: digits, + and =."""
+from model.layouts import Layout
 
 
 def plot(result: Result, checkpoint: str) -> Figure:
@@ -22,9 +19,9 @@ def plot(result: Result, checkpoint: str) -> Figure:
     panels: list[Callable[[Axes], None]] = []
     if len(result.reads):
         side = "query reading" if len(result.key_reads) else "reading"
-        panels.append(lambda axis: _table(axis, result.reads, side))
+        panels.append(lambda axis: _table(axis, result.reads, side, result.layout))
     if len(result.key_reads):
-        panels.append(lambda axis: _table(axis, result.key_reads, "key reading"))
+        panels.append(lambda axis: _table(axis, result.key_reads, "key reading", result.layout))
     panels.append(lambda axis: _shares(axis, result.shares))
     if len(result.writes):
         panels.append(lambda axis: _writes(axis, result))
@@ -44,16 +41,22 @@ def plot(result: Result, checkpoint: str) -> Figure:
     return figure
 
 
-def _table(axis: Axes, table: Tensor, title: str) -> None:
+def _table(axis: Axes, table: Tensor, title: str, layout: Layout) -> None:
     """Draw a (position, token) table of readings, positions along the sequence."""
-    values = table.T[:N_SEEN].numpy()
+    digits = range(*digit_tokens(layout).indices(layout.vocab_size))
+    seen = sorted({*digits, *layout.separators.values()})
+    values = table.T[seen].numpy()
     limit = float(np.abs(values).max())
     image = axis.imshow(values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
-    places = {a_position(9): "a9", a_position(0): "a0", b_position(9): "b9", b_position(0): "b0"}
-    places |= {22: "s0", N_INPUT - 1: "s10"}
-    axis.set_xticks(list(places), list(places.values()))
-    axis.set_yticks(range(N_SEEN), TOKENS[:N_SEEN], fontsize=5.5)
+    roles = layout.roles()
+    ends = []
+    for letter in "abs":
+        of_number = [i for i, role in enumerate(roles) if role[0] == letter and role[1:].isdigit()]
+        ends += [of_number[0], of_number[-1]] if of_number else []
+    axis.set_xticks(ends, [roles[i] for i in ends])
+    every = range(0, len(seen), max(1, len(seen) // 12))
+    axis.set_yticks(every, [layout.token_names[seen[i]] for i in every], fontsize=5.5)
     axis.set_title(f"{title} of (position, token)", loc="left")
 
 
@@ -79,9 +82,10 @@ def _roles(axis: Axes, roles: dict[str, float]) -> None:
 
 
 def _writes(axis: Axes, result: Result) -> None:
-    neurons = result.written != list(TOKENS)
+    neurons = not writes_tokens(result)
+    digits = range(*digit_tokens(result.layout).indices(result.layout.vocab_size))
     values = result.writes.numpy()
-    colours = ["C0" if neurons or i < N_DIGITS else "0.6" for i in range(len(values))]
+    colours = ["C0" if neurons or i in digits else "0.6" for i in range(len(values))]
     axis.bar([name.strip("<>") for name in result.written], values, color=colours)
     axis.axhline(0, color="0.3", linewidth=0.6)
     axis.tick_params(axis="x", labelsize=5.5)
@@ -93,7 +97,12 @@ def _classes(axis: Axes, by_class: Tensor) -> None:
     for carry, marker in ((0, "o"), (1, "s")):
         label = "carry in" if carry else "no carry in"
         axis.plot(sums, by_class[:, carry].numpy(), marker=marker, ms=3, lw=1, label=label)
-    axis.set(xlabel="a_i + b_i", ylabel="wrong digits", ylim=(-0.04, 1.04), xticks=range(0, 19, 3))
+    axis.set(
+        xlabel="a_i + b_i",
+        ylabel="wrong digits",
+        ylim=(-0.04, 1.04),
+        xticks=range(0, len(sums), 3 if len(sums) < 30 else 30),
+    )
     axis.legend(frameon=False)
     axis.set_title("breaks without it, by class", loc="left")
 

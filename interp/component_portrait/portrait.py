@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import Component
-from model.task import N_DIGITS
+from model.layouts import WRITE_UPS, Layout
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Result:
     """Portrait of one component.
 
     Attributes:
+        layout: The task.
+        matrix: The matrix, with its head where there are several.
         name: Matrix and place.
         weight: Singular value.
         reads: Reading of every (position, token) before attention, or an empty table after it.
@@ -23,7 +25,8 @@ class Result:
             together, and R^2 of a line through the digits; after attention, R^2 of each feature.
         key_reads: W_QK: the same readings on the key side.
         writes: Logits that the writing direction adds, per token, last norm's gain applied; W_Q,
-            W_K and W_QK write no logits and have none. Neurons for W_in.
+            W_K and W_QK write no logits and have none. Neurons for W_in and W_gate.
+        written: What they are.
         roles: W_QK: mean score that the component adds per role of the source, less the mean over
             sources; W_OV, W_KV, W_V: standard deviation of what comes from each role, attention
             applied. Empty for the others.
@@ -32,6 +35,8 @@ class Result:
             replaced (`value`, with interval) and without (`value_intact`).
     """
 
+    layout: Layout
+    matrix: str
     name: str
     weight: float
     reads: Float[Tensor, "pos_or_none vocab"]
@@ -44,6 +49,11 @@ class Result:
     by_column: pd.DataFrame
 
 
+def writes_tokens(result: Result) -> bool:
+    """Say whether the component writes logits of tokens, and not to neurons."""
+    return result.matrix not in ("W_in", "W_gate")
+
+
 def directions(part: Component) -> tuple[Float[Tensor, " m"], Float[Tensor, " n"]]:
     """Give the leading reading and writing direction of a component; their product leads it."""
     U, S, Vh = torch.linalg.svd(part.term, full_matrices=False)
@@ -51,14 +61,16 @@ def directions(part: Component) -> tuple[Float[Tensor, " m"], Float[Tensor, " n"
     return sign * U[:, 0] * S[0].sqrt(), sign * Vh[0] * S[0].sqrt()
 
 
-def variance_shares(table: Float[Tensor, "pos vocab"]) -> dict[str, float]:
+def variance_shares(
+    table: Float[Tensor, "pos vocab"], layout: Layout = WRITE_UPS
+) -> dict[str, float]:
     """Split the variance of a table over positions and digit tokens.
 
     Returns:
         Shares of "position", "token" and "interaction" (they sum to 1), and "digit line": R^2 of a
         line through the position-averaged digits.
     """
-    x = table[:, :N_DIGITS].double()
+    x = table[:, digit_tokens(layout)].double()
     x = x - x.mean()
     total = float((x**2).mean())
     if total == 0:
@@ -67,7 +79,12 @@ def variance_shares(table: Float[Tensor, "pos vocab"]) -> dict[str, float]:
     rest = x - position[:, None] - token
     parts = {"position": position, "token": token, "interaction": rest}
     shares = {name: float((value**2).mean()) / total for name, value in parts.items()}
-    return shares | {"digit line": linear_fit(torch.arange(10).double(), token)}
+    return shares | {"digit line": linear_fit(torch.arange(layout.base).double(), token)}
+
+
+def digit_tokens(layout: Layout) -> slice:
+    """Give the tokens that are digits."""
+    return slice(layout.first_digit, layout.first_digit + layout.base)
 
 
 def linear_fit(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:

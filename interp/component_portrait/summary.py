@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interp.component_portrait.portrait import Result
+from interp.component_portrait.portrait import Result, writes_tokens
 from model.shell import Row, Summary, percent
 
 
@@ -20,7 +20,7 @@ def summarise(result: Result, name: str) -> Summary:
     if len(result.writes):
         order = result.writes.argsort(descending=True).tolist()
         top, low = order[0], order[-1]
-        what = "unit" if result.written[0] == "0" and len(result.written) != 14 else "token"
+        what = "token" if writes_tokens(result) else "unit"
         best, least = f"{what} {result.written[top]}", f"{what} {result.written[low]}"
         high, deep = f"{result.writes[top]:+.2f}", f"{result.writes[low]:+.2f}"
         rows.append(Row("writes most for", best, high, f"{deep} {least}"))

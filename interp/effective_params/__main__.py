@@ -19,21 +19,21 @@ def count_parameters(
     """Count the directions in which the parameters move the logits, beside their nominal number.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published file of any one-layer adder.
         config: How the Jacobian is sampled.
         out: Folder of the results; by default out/effective_params/CHECKPOINT.
     """
     from interp.effective_params.instrument import run, write
     from interp.effective_params.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
 
-    source = read_checkpoint(checkpoint)
+    source = read_network(checkpoint)
     folder = out or Path("out/effective_params") / source.name
     with Output(folder, by="python -m interp.effective_params") as output:
-        result = run(source.model, config)
+        result = run(source.trained, config)
         with output.writing():
             write(result, source.name, config, folder)
-    print_summary(summarise(asdict(result), source.name))
+    print_summary(summarise(asdict(result), source.name, source.n_params))
     show_files(folder)
 
 

@@ -15,7 +15,7 @@ class Config:
     """
 
     pairs: Annotated[int, Between(1, 10_000)] = 64
-    """Random sums; 12 x 14 logits each."""
+    """Random sums; of each all logits of the answer count."""
     seed: Seed = 0
     """Seed of the sums."""
 

@@ -7,6 +7,7 @@ from .instrument import plot as plot
 from .instrument import run as run
 from .kinds import ablate as ablate
 from .metrics import answer as answer
+from .metrics import by_column as by_column
 from .metrics import measure as measure
 from .metrics import select as select
 from .metrics import tabulate_measured as tabulate_measured

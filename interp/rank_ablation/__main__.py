@@ -25,7 +25,7 @@ def ablate_checkpoint(
     """Remove the rank components of a network, in every way, beside random terms of equal norm.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published file of any one-layer adder.
         config: What to sweep.
         beside: Further checkpoints for the same table.
         workers: Threads.
@@ -33,15 +33,15 @@ def ablate_checkpoint(
     """
     from interp.rank_ablation.instrument import run_all, write
     from interp.rank_ablation.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
 
-    sources = [read_checkpoint(name) for name in (checkpoint, *beside)]
+    sources = [read_network(name) for name in (checkpoint, *beside)]
     folder = out or Path("out/rank_ablation") / sources[0].name
     output = Output(folder, by="python -m interp.rank_ablation", keeps=("jobs-*/*",))
     with output, output.writing():
         result = run_all(sources, config, folder, workers=workers)
         write(result, [source.name for source in sources], config, folder)
-    print_summary(summarise(result.ablations, result.gauges))
+    print_summary(summarise(result.ablations, result.gauges, result.notes))
     show_files(folder)
 
 

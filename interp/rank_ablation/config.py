@@ -16,6 +16,7 @@ Matrix = Literal[
     "W_V",
     "W_O",
     "W_in",
+    "W_gate",
     "W_out",
     "ln1",
     "ln2",
@@ -49,8 +50,8 @@ class Config:
     """
 
     matrix: tuple[Matrix, ...] = get_args(Matrix)
-    """What is cut; norms and edges have the basis "unit" only, and what a network or a basis lacks
-    is passed over."""
+    """What is cut, in every head; norms and edges have the basis "unit" only, and what a network or
+    a basis lacks is passed over."""
     basis: tuple[Cut, ...] = ("svd",)
     """How matrices are cut: svd, data (weighted), raw (factors as stored), unit (neurons,
     positions, gains, edges by role)."""

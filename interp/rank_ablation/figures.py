@@ -158,7 +158,7 @@ def chain_curves(chains: pd.DataFrame, name: str) -> Figure:
             if len(parts) <= 8:
                 handles.setdefault(part, line)
             axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-        axis.set(title=matrix, ylim=(-0.04, 1.04), xticks=range(0, 11, 2))
+        axis.set(title=matrix, ylim=(-0.04, 1.04), xticks=range(0, int(x.max()) + 1, 2))
     figure.supxlabel("columns that the incoming carry has travelled (0: none comes in)", fontsize=8)
     figure.supylabel("wrong digits", fontsize=8)
     figure.suptitle(f"{name}: {first['basis']} component replaced by {first['kind']}", fontsize=8)

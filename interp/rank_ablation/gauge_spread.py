@@ -35,16 +35,17 @@ def gauge_spread(world: World, names: Sequence[str], gauges: int, n: int) -> pd.
 
     Returns:
         Per basis, matrix and component: exact match as stored, and its lowest, median and highest
-        value over the gauges.
+        value over the gauges; empty where the trained factors are not known.
     """
     a, b = (side[:n] for side in world.cases.pairs)
-    config = world.model.config
+    stored = world.model
+    if stored is None:
+        return pd.DataFrame()
+    config = stored.config
     generator = torch.Generator().manual_seed(world.setting.seed)
     rows = []
     for gauge in range(gauges + 1):
-        model = world.model
-        if gauge:
-            model = Adder(config, random_gauge(model.params, config, generator))
+        model = Adder(config, random_gauge(stored.params, config, generator)) if gauge else stored
         moved = _moved(world, model)
         for basis in BASES:
             for matrix in names:

@@ -5,8 +5,9 @@ another example, or a norm frozen at the clean run?
 
 Method: the tables of `model.tables` hold what is left of the network. Beside them stand keyed
 tables: queries, keys and values get an addition looked up under a key of the example (its digit
-sum, another example's token), the streams after attention get one per column and key, and the
-norms may be given their scale. Plain edits of the weights belong in `model.decode`: it is faster.
+sum, another example's token), the streams after attention get one per step of the answer and key,
+and the norms may be given their scale. Plain edits of the weights belong in `model.decode`: it is
+faster.
 """
 
 import dataclasses
@@ -24,9 +25,9 @@ from torch import Tensor
 
 from model.decode import Decoded
 from model.tables import Tables
-from model.task import N_ANSWER, N_INPUT, N_PROMPT, N_TARGET, query_position
 
-FIRST = query_position(0)
+ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")
+"""The nonlinear functions, by the number that the compiled part knows them by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,35 +36,42 @@ class Keyed:
 
     A table with a single key serves every key.
 
+    Heads lie side by side in the last axis of q, k and ov, as in the tables.
+
     Attributes:
-        q: Added to the query of a column, by `query_key`.
+        q: Added to the query of a step, by `query_key`.
         k: Added to the key of a source position, by `source_key`.
         ov: Added to its value times W_O, by `source_key`.
         attn: Added to the residual stream after attention, by `stream_key`.
-        pre: Added before the GELU.
+        pre: Added before the nonlinear function, or to what a gate multiplies.
+        gate: Added to the gate before the nonlinear function.
         mlp: Added to the residual stream after the feed-forward layer.
         logits: Added to the logits.
-        query_key: Key of each (example, column).
+        query_key: Key of each (example, step).
         source_key: Key of each (example, source position).
-        stream_key: Key of each (example, column) for `attn`, `pre`, `mlp` and `logits`.
-        edges: Factor on what each (column, source position) writes, after the softmax.
-        scale2: Given scale of the second norm, per (example, column); empty: recomputed.
+        stream_key: Key of each (example, step) for `attn`, `pre`, `gate`, `mlp` and `logits`.
+        edges: Factor on what each (head, step, source position) writes, after the softmax.
+        scale2: Given scale of the second norm, per (example, step); empty: recomputed.
         scale_final: The same of the last norm.
+        crossed: Whether q and k are looked up by key times vocabulary plus the token that is
+            there: what replaces a part before a norm depends on the rest.
     """
 
-    q: Float[Tensor, "column query_keys head"]
-    k: Float[Tensor, "pos k_keys head"]
-    ov: Float[Tensor, "pos ov_keys d"]
-    attn: Float[Tensor, "column attn_keys d"]
-    pre: Float[Tensor, "column pre_keys ff"]
-    mlp: Float[Tensor, "column mlp_keys d"]
-    logits: Float[Tensor, "column logit_keys vocab"]
-    query_key: Int[Tensor, "batch column"]
+    q: Float[Tensor, "step query_keys joined"]
+    k: Float[Tensor, "pos k_keys joined"]
+    ov: Float[Tensor, "pos ov_keys written"]
+    attn: Float[Tensor, "step attn_keys d"]
+    pre: Float[Tensor, "step pre_keys ff"]
+    gate: Float[Tensor, "step gate_keys ff"]
+    mlp: Float[Tensor, "step mlp_keys d"]
+    logits: Float[Tensor, "step logit_keys vocab"]
+    query_key: Int[Tensor, "batch step"]
     source_key: Int[Tensor, "batch pos"]
-    stream_key: Int[Tensor, "batch column"]
-    edges: Float[Tensor, "column pos"]
-    scale2: Float[Tensor, "scaled_or_none column"]
-    scale_final: Float[Tensor, "scaled_or_none column"]
+    stream_key: Int[Tensor, "batch step"]
+    edges: Float[Tensor, "head step pos"]
+    scale2: Float[Tensor, "scaled_or_none step"]
+    scale_final: Float[Tensor, "scaled_or_none step"]
+    crossed: bool = False
 
     def rows(self, chosen: Tensor) -> "Keyed":
         """Keep some examples only, in the order of the indices `chosen`."""
@@ -78,81 +86,94 @@ class Keyed:
 
 def no_change(tables: Tables, n: int) -> Keyed:
     """Return the additions that change nothing, for `n` examples."""
-    d, d_ff = tables.W_in.shape
-    head = tables.q.shape[-1]
+    layout, (d, d_ff) = tables.layout, tables.W_in.shape
+    n_target, n_input = layout.n_target, layout.n_input
     zeros = tables.x.new_zeros
-    one_key = torch.zeros(1, N_TARGET, dtype=torch.int64).expand(n, N_TARGET)
+    one_key = torch.zeros(1, n_target, dtype=torch.int64).expand(n, n_target)
     return Keyed(
-        q=zeros(N_TARGET, 1, head),
-        k=zeros(N_INPUT, 1, head),
-        ov=zeros(N_INPUT, 1, d),
-        attn=zeros(N_TARGET, 1, d),
-        pre=zeros(N_TARGET, 1, d_ff),
-        mlp=zeros(N_TARGET, 1, d),
-        logits=zeros(N_TARGET, 1, tables.W_U.shape[1]),
+        q=zeros(n_target, 1, tables.q.shape[-1]),
+        k=zeros(n_input, 1, tables.k.shape[-1]),
+        ov=zeros(n_input, 1, tables.ov.shape[-1]),
+        attn=zeros(n_target, 1, d),
+        pre=zeros(n_target, 1, d_ff),
+        gate=zeros(n_target, 1, d_ff),
+        mlp=zeros(n_target, 1, d),
+        logits=zeros(n_target, 1, tables.W_U.shape[1]),
         query_key=one_key,
-        source_key=torch.zeros(1, N_INPUT, dtype=torch.int64).expand(n, N_INPUT),
+        source_key=torch.zeros(1, n_input, dtype=torch.int64).expand(n, n_input),
         stream_key=one_key,
-        edges=tables.x.new_ones(N_TARGET, N_INPUT),
-        scale2=zeros(0, N_TARGET),
-        scale_final=zeros(0, N_TARGET),
+        edges=tables.x.new_ones(tables.n_heads, n_target, n_input),
+        scale2=zeros(0, n_target),
+        scale_final=zeros(0, n_target),
     )
 
 
 def decode_keyed(
     tables: Tables,
     keyed: Keyed,
-    tokens: Int[Tensor, "batch 34"],
+    tokens: Int[Tensor, "batch length"],
     *,
     greedy: bool,
     dtype: torch.dtype = torch.float32,
-) -> tuple[Decoded, Float[Tensor, "batch column vocab"]]:
+) -> tuple[Decoded, Float[Tensor, "batch step vocab"]]:
     """Decode under keyed additions.
 
     Args:
         tables: What is left of the network.
         keyed: What is added, for these examples; where its queries and keys are wider than the
             network's, the further dimensions are additions to the scores.
-        tokens: Prompts and true targets, as `model.task.encode` writes them.
+        tokens: Prompts and true targets, as the layout writes them.
         greedy: Feed the answers back; otherwise the true digits.
         dtype: Arithmetic of the pass.
 
     Returns:
         Tokens and margins, and the logits that they come from.
     """
-    n = tokens.shape[0]
+    n, layout, heads = tokens.shape[0], tables.layout, tables.n_heads
     kind = np.float32 if dtype == torch.float32 else np.float64
-    logits = np.empty((n, N_TARGET, tables.W_U.shape[1]), dtype=kind)
-    answer = np.empty((n, N_TARGET), dtype=np.int64)
+    logits = np.empty((n, layout.n_target, tables.W_U.shape[1]), dtype=kind)
+    answer = np.empty((n, layout.n_target), dtype=np.int64)
 
     array = functools.partial(_array, kind=kind)
     lanes = functools.partial(_lanes, kind=kind)
-    widen = functools.partial(_widen, width=keyed.q.shape[-1])
+    widen = functools.partial(_widen, heads=heads, width=keyed.q.shape[-1] // heads)
+    gate, b_gate = tables.W_gate, tables.b_gate
+    gated = gate is not None and b_gate is not None
+    gate_add = keyed.gate if b_gate is None else keyed.gate + b_gate
+    logit_add = keyed.logits if tables.b_U is None else keyed.logits + tables.b_U
     _decode(
         tokens.numpy().copy(),
-        greedy,
+        (layout.n_prompt, layout.n_answer if greedy else 0),
         (array(tables.x), array(widen(tables.q)), lanes(widen(tables.k)), lanes(tables.ov)),
         (array(keyed.q), lanes(keyed.k), lanes(keyed.ov)),
         tuple(np.ascontiguousarray(getattr(keyed, f"{x}_key")) for x in _KEYS),
+        keyed.crossed,
         array(keyed.edges),
         (
             array(keyed.attn + tables.attn_bias[:, None]),
             array(keyed.pre + tables.b_in[:, None]),
+            array(gate_add),
             array(keyed.mlp + tables.b_out[:, None]),
-            array(keyed.logits),
+            array(logit_add),
         ),
         tuple(array(getattr(tables, name)) for name in _GAINS),
-        (array(tables.W_in), array(tables.W_out), array(tables.W_U)),
+        (
+            array(tables.W_in),
+            array(tables.W_in if gate is None else gate),
+            array(tables.W_out),
+            array(tables.W_U),
+        ),
         (array(keyed.scale2), array(keyed.scale_final)),
-        (tables.centre, kind(tables.eps)),
+        (tables.norm != "none", tables.centre, kind(tables.eps)),
+        (ACTIVATIONS.index(tables.act), gated),
         answer,
         logits,
     )
-    out, truth = torch.from_numpy(logits), tokens[:, N_PROMPT:]
+    out, truth = torch.from_numpy(logits), tokens[:, layout.n_prompt :]
     true_logit = out.gather(2, truth[:, :, None])[:, :, 0]
     best_other = out.scatter(2, truth[:, :, None], float("-inf")).amax(dim=2)
     margin = (true_logit - best_other).float()
-    return Decoded(torch.from_numpy(answer), margin, truth), out
+    return Decoded(torch.from_numpy(answer), margin, truth, layout), out
 
 
 def _array(x: Tensor, kind: type) -> np.ndarray:
@@ -163,8 +184,9 @@ def _lanes(x: Tensor, kind: type) -> np.ndarray:
     return _array(x.transpose(-1, -2).contiguous(), kind)
 
 
-def _widen(x: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(x, (0, width - x.shape[-1]))
+def _widen(x: Tensor, heads: int, width: int) -> Tensor:
+    x = x.unflatten(-1, (heads, -1))
+    return torch.nn.functional.pad(x, (0, width - x.shape[-1])).flatten(-2)
 
 
 _KEYS = ("query", "source", "stream")
@@ -179,98 +201,146 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_compiled
+def _activate(x, act):
+    one, half = type(x)(1), type(x)(0.5)
+    if act == 1:
+        return max(x, one - one)
+    if act == 2:
+        return half * x * (one + math.erf(x * type(x)(math.sqrt(0.5))))
+    if act == 3:
+        inner = x + type(x)(0.044715) * x * x * x
+        return half * x * (one + math.tanh(type(x)(math.sqrt(2 / math.pi)) * inner))
+    return x / (one + math.exp(-x))
+
+
+@_compiled
 def _decode(
-    tokens, greedy, tables, added, keys, edges, streams, gains, mats, scales, norm, answer, logits
+    tokens,
+    places,
+    tables,
+    added,
+    keys,
+    crossed,
+    edges,
+    streams,
+    gains,
+    mats,
+    scales,
+    norm,
+    units,
+    answer,
+    logits,
 ):
+    n_prompt, fed = places
     x, q, kT, ovT = tables
     q2, k2T, ov2T = added
     query_key, source_key, stream_key = keys
-    attn, pre_add, mlp, logit_add = streams
+    attn, pre_add, gate_add, mlp, logit_add = streams
     ln2_w, ln2_b, lnf_w, lnf_b = gains
-    W_in, W_out, W_U = mats
+    W_in, W_gate, W_out, W_U = mats
     scale2, scale_final = scales
-    centre, eps = norm
-    head, d, d_ff, vocab = q.shape[2], x.shape[2], W_in.shape[1], W_U.shape[1]
-    K = np.empty((head, N_INPUT), x.dtype)
-    V = np.empty((d, N_INPUT), x.dtype)
-    score = np.empty(N_INPUT, x.dtype)
-    query = np.empty(head, x.dtype)
+    normed, centre, eps = norm
+    act, gated = units
+    n_heads, n_steps, n_input = edges.shape
+    joined, d, d_ff, vocab = q.shape[2], x.shape[2], W_in.shape[1], W_U.shape[1]
+    width, written, n_tokens = joined // n_heads, ovT.shape[1], kT.shape[2]
+    K = np.empty((joined, n_input), x.dtype)
+    V = np.empty((written, n_input), x.dtype)
+    score = np.empty(n_input, x.dtype)
+    query = np.empty(joined, x.dtype)
     resid = np.empty(d, x.dtype)
     h = np.empty(d, x.dtype)
-    half, root = x.dtype.type(0.5), x.dtype.type(math.sqrt(0.5))
     for n in range(tokens.shape[0]):
         seen = 0
-        for column in range(N_TARGET):
-            length = FIRST + column + 1
+        for step in range(n_steps):
+            length = n_prompt + step
             for j in range(seen, length):
                 token, key = tokens[n, j], source_key[n, j]
-                key_k = key if k2T.shape[2] > 1 else 0
+                key_k = key * n_tokens + token if crossed else key
+                key_k = key_k if k2T.shape[2] > 1 else 0
                 key_v = key if ov2T.shape[2] > 1 else 0
-                for i in range(head):
+                for i in range(joined):
                     K[i, j] = kT[j, i, token] + k2T[j, i, key_k]
-                for i in range(d):
+                for i in range(written):
                     V[i, j] = ovT[j, i, token] + ov2T[j, i, key_v]
             seen = length
-            token, key = tokens[n, length - 1], stream_key[n, column]
+            token, key = tokens[n, length - 1], stream_key[n, step]
             key_a = key if attn.shape[1] > 1 else 0
             key_p = key if pre_add.shape[1] > 1 else 0
+            key_g = key if gate_add.shape[1] > 1 else 0
             key_m = key if mlp.shape[1] > 1 else 0
             key_l = key if logit_add.shape[1] > 1 else 0
-            key_q = query_key[n, column] if q2.shape[1] > 1 else 0
-            for i in range(head):
-                query[i] = q[column, token, i] + q2[column, key_q, i]
-            for j in range(length):
-                score[j] = 0
-            for i in range(head):
-                weight = query[i]
-                if weight != 0:
-                    for j in range(length):
-                        score[j] += weight * K[i, j]
-            top = score[0]
-            for j in range(1, length):
-                top = max(top, score[j])
-            total = x.dtype.type(0)
-            for j in range(length):
-                # Below 1e-13 of the largest weight nothing is left to see, and exp is dear.
-                score[j] = math.exp(score[j] - top) if score[j] > top - 30 else 0
-                total += score[j]
-            for j in range(length):
-                score[j] *= edges[column, j] / total
+            key_q = query_key[n, step]
+            key_q = key_q * n_tokens + token if crossed else key_q
+            key_q = key_q if q2.shape[1] > 1 else 0
+            for i in range(joined):
+                query[i] = q[step, token, i] + q2[step, key_q, i]
             for i in range(d):
-                acc = x[column, token, i] + attn[column, key_a, i]
+                resid[i] = x[step, token, i] + attn[step, key_a, i]
+            for head in range(n_heads):
                 for j in range(length):
-                    acc += score[j] * V[i, j]
-                resid[i] = acc
-            _normalise(resid, h, centre, eps, scale2, n, column)
-            for i in range(d):
-                h[i] = h[i] * ln2_w[i] + ln2_b[i]
-                resid[i] += mlp[column, key_m, i]
-            for m in range(d_ff):
-                acc = pre_add[column, key_p, m]
+                    score[j] = 0
+                for i in range(head * width, (head + 1) * width):
+                    weight = query[i]
+                    if weight != 0:
+                        for j in range(length):
+                            score[j] += weight * K[i, j]
+                top = score[0]
+                for j in range(1, length):
+                    top = max(top, score[j])
+                total = x.dtype.type(0)
+                for j in range(length):
+                    # Below 1e-13 of the largest weight nothing is left to see, and exp is dear.
+                    score[j] = math.exp(score[j] - top) if score[j] > top - 30 else 0
+                    total += score[j]
+                for j in range(length):
+                    score[j] *= edges[head, step, j] / total
                 for i in range(d):
-                    acc += h[i] * W_in[i, m]
-                acc = half * acc * (1 + math.erf(acc * root))
+                    acc = resid[i]
+                    for j in range(length):
+                        acc += score[j] * V[head * d + i, j]
+                    resid[i] = acc
+            if act != 0:
+                _normalise(resid, h, normed, centre, eps, scale2, n, step)
                 for i in range(d):
-                    resid[i] += acc * W_out[m, i]
-            _normalise(resid, h, centre, eps, scale_final, n, column)
+                    h[i] = h[i] * ln2_w[i] + ln2_b[i]
+                    resid[i] += mlp[step, key_m, i]
+                for m in range(d_ff):
+                    acc = pre_add[step, key_p, m]
+                    for i in range(d):
+                        acc += h[i] * W_in[i, m]
+                    if gated:
+                        gate = gate_add[step, key_g, m]
+                        for i in range(d):
+                            gate += h[i] * W_gate[i, m]
+                        acc *= _activate(gate, act)
+                    else:
+                        acc = _activate(acc, act)
+                    for i in range(d):
+                        resid[i] += acc * W_out[m, i]
+            _normalise(resid, h, normed, centre, eps, scale_final, n, step)
             for i in range(d):
                 h[i] = h[i] * lnf_w[i] + lnf_b[i]
             best = 0
             for t in range(vocab):
-                acc = logit_add[column, key_l, t]
+                acc = logit_add[step, key_l, t]
                 for i in range(d):
                     acc += h[i] * W_U[i, t]
-                logits[n, column, t] = acc
-                if acc > logits[n, column, best]:
+                logits[n, step, t] = acc
+                if acc > logits[n, step, best]:
                     best = t
-            answer[n, column] = best
-            if greedy and column < N_ANSWER:
-                tokens[n, N_PROMPT + column] = best
+            answer[n, step] = best
+            if step < min(fed, n_steps - 1):
+                tokens[n, n_prompt + step] = best
 
 
 @_compiled
-def _normalise(resid, h, centre, eps, given, n, column):
+def _normalise(resid, h, normed, centre, eps, given, n, step):
     d = resid.shape[0]
+    if not normed:
+        for i in range(d):
+            h[i] = resid[i]
+        return
     mean = resid.dtype.type(0)
     if centre:
         for i in range(d):
@@ -280,6 +350,6 @@ def _normalise(resid, h, centre, eps, given, n, column):
     for i in range(d):
         h[i] = resid[i] - mean
         total += h[i] * h[i]
-    scale = given[n, column] if given.shape[0] else math.sqrt(total / d + eps)
+    scale = given[n, step] if given.shape[0] else math.sqrt(total / d + eps)
     for i in range(d):
         h[i] /= scale

@@ -22,28 +22,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.anatomy import (
-    FIRST,
     CleanRun,
     Component,
     attend,
     class_means,
     matrices,
-    normed_sources,
-    position_means,
+    mixed_values,
+    n_classes,
     without,
 )
 from interp.rank_ablation.config import Kind, NormMode
 from interp.rank_ablation.kernel import Keyed, no_change
 from interp.rank_ablation.positions import POSITION_DRAWS, replace_positions
-from model.network import Network
+from interp.rank_ablation.sources import replace_sources
+from model.network import Network, split_heads
 from model.tables import Tables, tabulate
-from model.task import N_INPUT, N_TARGET
 
 _STREAMS = {
     "W_OV": "attn",
     "W_O": "attn",
     "edges": "attn",
     "W_in": "pre",
+    "W_gate": "gate",
     "ln2": "pre",
     "W_out": "mlp",
     "ln_final": "logits",
@@ -97,7 +97,7 @@ def ablate(setting: Setting, part: Component, kind: Kind, norm: NormMode) -> lis
         One ablation for all the evaluated sums, or (W_pos resampled) one per group of sums.
     """
     n = setting.run.tokens.shape[0]
-    if part.matrix == "W_pos":
+    if part.stem == "W_pos":
         groups = POSITION_DRAWS if kind == "resample" else 1
         generator = torch.Generator().manual_seed(setting.seed)
         made = [
@@ -109,8 +109,13 @@ def ablate(setting: Setting, part: Component, kind: Kind, norm: NormMode) -> lis
             for group in range(groups)
         ]
     else:
-        replace = _replace_stream if part.matrix in _STREAMS else _replace_sources
-        made = [(*replace(setting, part, kind), torch.arange(n))]
+        if part.stem in _STREAMS:
+            replaced = _replace_stream(setting, part, kind)
+        else:
+            replaced = replace_sources(
+                setting.folded, setting.reference, setting.run, setting.donor, part, kind
+            )
+        made = [(*replaced, torch.arange(n))]
     if norm == "live":
         return [
             Ablation(tables, keyed.rows(rows) if keyed else None, rows)
@@ -131,135 +136,56 @@ def ablate_set(setting: Setting, parts: Sequence[Component]) -> list[Ablation]:
     return [Ablation(tables, None, torch.arange(setting.run.tokens.shape[0]))]
 
 
-def removed_output(setting: Setting, part: Component) -> Float[Tensor, "batch column width"]:
-    """Compute what a component of the streams passes on in the reference run."""
+def removed_output(setting: Setting, part: Component) -> dict[str, Float[Tensor, "batch step _"]]:
+    """Compute what a component of the streams passes on in the reference run, by stream."""
     folded, run = setting.folded, setting.reference
-    if part.matrix == "edges":
+    name = _STREAMS[part.stem]
+    if part.stem == "edges":
         tables = tabulate(folded)
-        return attend(tables, run.tokens, tables.ov, part.term)
-    read = {
-        "W_OV": run.attended,
-        "W_O": run.attended @ folded.W_V[0],
-        "W_in": run.h_mid,
-        "ln2": run.h_mid,
-        "W_out": run.post,
-        "ln_final": run.h_final,
-    }[part.matrix]
+        ov = split_heads(tables.ov, tables.n_heads)[:, :, part.head]
+        return {name: attend(tables, run.tokens, ov, part.term)[:, :, part.head]}
+    if part.stem == "W_OV":
+        return {name: run.attended[:, :, part.head] @ part.term}
+    if part.stem == "W_O":
+        return {name: mixed_values(folded, run, part.head) @ part.term}
+    if part.stem == "ln_final":
+        return {name: run.h_final @ part.term @ folded.W_U}
+    read = run.post if part.stem == "W_out" else run.h_mid
     out = read @ part.term
-    reader = {"ln2": folded.W_in, "ln_final": folded.W_U}.get(part.matrix)
-    return out if reader is None else out @ reader
+    if part.stem != "ln2":
+        return {name: out}
+    gated = {} if folded.W_gate is None else {"gate": out @ folded.W_gate}
+    return {"pre": out @ folded.W_in, **gated}
 
 
 def _replace_stream(setting: Setting, part: Component, kind: Kind) -> tuple[Tables, Keyed | None]:
-    """Replace a part at the answer columns, after attention."""
-    name = _STREAMS[part.matrix]
-    edges = part.matrix == "edges"
+    """Replace a part at the steps of the answer, after attention."""
+    edges = part.stem == "edges"
     tables = tabulate(setting.folded if edges else without(setting.folded, [part]))
-    n = setting.run.tokens.shape[0]
+    n, layout = setting.run.tokens.shape[0], tables.layout
     keyed = no_change(tables, n)
     if edges:
-        keyed = dataclasses.replace(keyed, edges=matrices(setting.folded)["edges"] - part.term)
+        mask = keyed.edges.clone()
+        mask[part.head] = matrices(setting.folded)[part.matrix] - part.term
+        keyed = dataclasses.replace(keyed, edges=mask)
     if kind == "zero":
         return tables, keyed if edges else None
-    values = removed_output(setting, part).transpose(0, 1)
-    if kind == "mean" and not edges and name != "logits":
-        bias = {"attn": "attn_bias", "pre": "b_in", "mlp": "b_out"}[name]
-        return tables.edit(**{bias: values.mean(dim=1)}), None
+    outputs = {name: value.transpose(0, 1) for name, value in removed_output(setting, part).items()}
+    if kind == "mean" and not edges and not outputs.keys() & {"logits", "gate"}:
+        biases = {"attn": "attn_bias", "pre": "b_in", "mlp": "b_out"}
+        means = {
+            biases[name]: getattr(tables, biases[name]) + x.mean(dim=1)
+            for name, x in outputs.items()
+        }
+        return tables.edit(**means), None
     if kind == "mean":
-        table, key = values.mean(dim=1, keepdim=True), keyed.stream_key
+        found = {name: x.mean(dim=1, keepdim=True) for name, x in outputs.items()}
+        key = keyed.stream_key
     elif kind == "conditional":
-        table = class_means(values, setting.reference.column_class)
+        classes, count = setting.reference.column_class, n_classes(layout)
+        found = {name: class_means(x, classes, count) for name, x in outputs.items()}
         key = setting.run.column_class
     else:
-        table, key = values.contiguous(), setting.donor[:, None].expand(n, N_TARGET)
-    return tables, dataclasses.replace(keyed, stream_key=key, **{name: table})
-
-
-def _replace_sources(setting: Setting, part: Component, kind: Kind) -> tuple[Tables, Keyed | None]:
-    """Replace a part of queries, keys or values, all of them tables over (position, token)."""
-    folded, reference = setting.folded, setting.reference
-    tables = tabulate(without(folded, [part]))
-    if kind == "zero":
-        return tables, None
-    h = normed_sources(folded)
-    if part.matrix == "W_QK":
-        return _replace_scores(setting, tables, h @ part.term / h.shape[-1] ** 0.5, h, kind)
-    term = part.term
-    reads = {
-        "W_Q": {"q": term},
-        "W_K": {"k": term},
-        "W_V": {"ov": term @ folded.W_O[0]},
-        "W_KV": {"k": term, "ov": term @ folded.W_O[0]},
-        "ln1": {
-            "q": term @ folded.W_Q[0],
-            "k": term @ folded.W_K[0],
-            "ov": term @ folded.W_V[0] @ folded.W_O[0],
-        },
-    }[part.matrix]
-    lost = {name: h @ matrix for name, matrix in reads.items()}
-    if "q" in lost:
-        lost["q"] = lost["q"][FIRST:] / h.shape[-1] ** 0.5
-    seen, here = _keys(reference), _keys(setting.run)
-    if kind == "mean":
-        means = {name: position_means(c, seen[name][0]) for name, c in lost.items()}
-        return tables.edit(**{x: getattr(tables, x) + m for x, m in means.items()}), None
-    changes: dict[str, Tensor] = {}
-    for name, c in lost.items():
-        tokens, classes = seen[name]
-        side = "query_key" if name == "q" else "source_key"
-        if kind == "conditional":
-            values = c[torch.arange(c.shape[0])[:, None], tokens.T]
-            changes |= {name: class_means(values, classes), side: here[name][1]}
-        else:
-            changes |= {name: c, side: tokens[setting.donor]}
-    return tables, dataclasses.replace(no_change(tables, setting.donor.shape[0]), **changes)
-
-
-def _keys(run: CleanRun) -> dict[str, tuple[Tensor, Tensor]]:
-    """Tokens and classes of what queries, keys and values are looked up by."""
-    tokens, columns = run.tokens[:, :N_INPUT], slice(FIRST, FIRST + N_TARGET)
-    sources = (tokens, run.source_class)
-    return {"q": (tokens[:, columns], run.column_class), "k": sources, "ov": sources}
-
-
-def _replace_scores(
-    setting: Setting,
-    tables: Tables,
-    query_side: Float[Tensor, "pos vocab d"],
-    key_side: Float[Tensor, "pos vocab d"],
-    kind: Kind,
-) -> tuple[Tables, Keyed]:
-    """Replace a part of the scores, by giving queries and keys further dimensions to carry it."""
-    reference, n = setting.reference, setting.donor.shape[0]
-    keyed = no_change(tables, n)
-    tokens = reference.tokens[:, :N_INPUT]
-    queries, d = tokens[:, FIRST:], tables.q.shape[-1]
-    if kind == "resample":
-        changes = {
-            "q": _pad_left(query_side[FIRST:], d),
-            "query_key": queries[setting.donor],
-            "k": _pad_left(key_side, d),
-            "source_key": tokens[setting.donor],
-        }
-    else:
-        places = torch.arange(N_INPUT)
-        q = query_side[places[FIRST:], queries]
-        k = key_side[places, tokens]
-        if kind == "mean":
-            bias = torch.einsum("ncd,njd->cj", q, k)[:, None] / len(tokens)
-        else:
-            products = [
-                class_means((q[:, c, None] * k).sum(-1)[None], reference.column_class[:, c, None])
-                for c in range(N_TARGET)
-            ]
-            bias = torch.cat(products)
-        changes = {
-            "q": _pad_left(bias, d),
-            "k": _pad_left(torch.eye(N_INPUT, dtype=bias.dtype)[:, None], d),
-            "query_key": keyed.query_key if kind == "mean" else setting.run.column_class,
-        }
-    return tables, dataclasses.replace(keyed, **changes)
-
-
-def _pad_left(x: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(x, (width, 0))
+        found = {name: x.contiguous() for name, x in outputs.items()}
+        key = setting.donor[:, None].expand(n, layout.n_target)
+    return tables, dataclasses.replace(keyed, stream_key=key, **found)

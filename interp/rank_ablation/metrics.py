@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.sparse import csr_array
 from scipy.stats import beta
 from torch import Tensor
@@ -26,20 +26,15 @@ from torch import Tensor
 from interp.rank_ablation.kernel import decode_keyed, no_change
 from interp.rank_ablation.kinds import Ablation, Setting
 from model.decode import Decoded, decode, teacher_forced
-from model.task import (
-    N_ANSWER,
-    N_DIGITS,
-    STATE_NAMES,
-    Pairs,
-    carries,
-    chain_length,
-    column_state,
-)
+from model.layouts import WRITE_UPS, Layout
+from model.task import STATE_NAMES, Pairs, carries, chain_length, column_state
 
 INPUTS = ("uniform", "stratified")
 TYPES = ("spurious", "missed", "other")
 _NONE = len(STATE_NAMES)
-_SHAPE = (len(INPUTS), N_ANSWER, N_ANSWER, _NONE + 1, _NONE + 1, 2)
+_BOTH = ("forced", "greedy")
+_MODES = {"exact": _BOTH, "digit_accuracy": _BOTH, "first_error": _BOTH[1:]}
+"""How a metric is measured; with the true digits fed back where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ class Cases:
     Attributes:
         pairs: Uniform pairs first, then pairs stratified by chain length.
         n_uniform: How many are uniform.
+        layout: The task.
         cell: Flat index over (inputs, column, chain length, own state, state below, carry in).
         carry_in: Carry into each column.
         probed: Whether the divergence of a sum is computed.
@@ -56,14 +52,15 @@ class Cases:
 
     pairs: Pairs
     n_uniform: int
-    cell: Int[Tensor, "batch 11"]
-    carry_in: Int[Tensor, "batch 11"]
+    layout: Layout
+    cell: Int[Tensor, "batch column"]
+    carry_in: Int[Tensor, "batch column"]
     probed: Bool[Tensor, " batch"]
 
     @functools.cached_property
     def trials(self) -> np.ndarray:
         """How many columns fall into each cell."""
-        return np.bincount(self.cell.numpy().ravel(), minlength=int(np.prod(_SHAPE)))
+        return np.bincount(self.cell.numpy().ravel(), minlength=_n_cells(self.layout.n_answer))
 
 
 @dataclass(frozen=True)
@@ -73,35 +70,38 @@ class Answers:
     Attributes:
         forced: With the true digits fed back.
         greedy: Tokens with its own digits fed back.
-        divergence: KL(intact || ablated) in nats, summed over the 11 columns, true digits fed
-            back; NaN where a sum is not probed.
+        divergence: KL(intact || ablated) in nats, summed over the digits of the answer, with the
+            true digits fed back; NaN where a sum is not probed.
     """
 
     forced: Decoded
-    greedy: Int[Tensor, "batch 12"]
+    greedy: Int[Tensor, "batch step"]
     divergence: Float[Tensor, " batch"]
 
 
-def make_cases(uniform: Pairs, stratified: Pairs, n_probed: int) -> Cases:
+def make_cases(
+    uniform: Pairs, stratified: Pairs, n_probed: int, layout: Layout = WRITE_UPS
+) -> Cases:
     """Put sums together, probe the first of either sort, and find the cell of every column."""
     a, b = (torch.cat(side) for side in zip(uniform, stratified, strict=True))
     n, first = a.shape[0], uniform[0].shape[0]
-    carry_in, _ = carries(a, b)
-    state = column_state(a, b)
+    columns, spelled = layout.n_answer, (layout.width, layout.base)
+    carry_in, _ = carries(a, b, *spelled)
+    state = column_state(a, b, *spelled)
     nothing = torch.full((n, 1), _NONE, dtype=torch.int64)
-    inputs = (torch.arange(n) >= first).long()[:, None].expand(n, N_ANSWER)
+    inputs = (torch.arange(n) >= first).long()[:, None].expand(n, columns)
     parts = [
         inputs,
-        torch.arange(N_ANSWER).expand(n, N_ANSWER),
-        chain_length(a, b),
+        torch.arange(columns).expand(n, columns),
+        chain_length(a, b, *spelled),
         torch.cat([state, nothing], dim=1),
         torch.cat([nothing, state], dim=1),
         carry_in,
     ]
-    cell = np.ravel_multi_index([part.numpy() for part in parts], _SHAPE)
+    cell = np.ravel_multi_index([part.numpy() for part in parts], _shape(columns))
     row = torch.arange(n)
     probed = (row < n_probed) | ((row >= first) & (row < first + n_probed))
-    return Cases((a, b), first, torch.from_numpy(cell), carry_in, probed)
+    return Cases((a, b), first, layout, torch.from_numpy(cell), carry_in, probed)
 
 
 def answer(setting: Setting, ablations: Sequence[Ablation], cases: Cases) -> Answers:
@@ -116,7 +116,7 @@ def answer(setting: Setting, ablations: Sequence[Ablation], cases: Cases) -> Ans
         for name in ("tokens", "margin", "truth")
     )
     greedy = torch.cat([part[1] for part in parts])[back]
-    forced = Decoded(tokens, margin, truth)
+    forced = Decoded(tokens, margin, truth, cases.layout)
     return Answers(forced, greedy, torch.cat([part[2] for part in parts])[back])
 
 
@@ -127,6 +127,7 @@ def _decode_group(
     a, b = (side[rows] for side in setting.run.pairs)
     tokens = setting.run.tokens[rows]
     some = torch.nonzero(probed[rows])[:, 0]
+    n_answer = tables.layout.n_answer
     keyed = ablation.keyed
     if keyed is None:
         forced = teacher_forced(tables, a, b)
@@ -134,9 +135,9 @@ def _decode_group(
     else:
         forced, logits = decode_keyed(tables, keyed, tokens, greedy=False)
         logits = logits[some]
-    intact = setting.run.log_probabilities[rows[some], :N_ANSWER]
-    weight = setting.run.probabilities[rows[some], :N_ANSWER]
-    ablated = logits[:, :N_ANSWER].double().log_softmax(dim=-1)
+    intact = setting.run.log_probabilities[rows[some], :n_answer]
+    weight = setting.run.probabilities[rows[some], :n_answer]
+    ablated = logits[:, :n_answer].double().log_softmax(dim=-1)
     divergence = torch.full((len(rows),), float("nan"), dtype=torch.float64)
     divergence[some] = (weight * (intact - ablated)).sum(dim=(1, 2))
     greedy = forced.tokens.clone()
@@ -155,6 +156,7 @@ def _decode_group(
 class Measured:
     """One value per row of `row_keys`: rates as counts, means with a standard error."""
 
+    columns: int
     events: np.ndarray
     trials: np.ndarray
     value: np.ndarray
@@ -163,37 +165,35 @@ class Measured:
 
 
 @functools.cache
-def row_keys() -> pd.DataFrame:
-    """Name the rows that `measure` returns: inputs, mode, metric, stratum."""
+def row_keys(columns: int) -> pd.DataFrame:
+    """Name the rows that `measure` returns for answers of that many digits."""
     return pd.DataFrame(
-        [(*key, metric, stratum) for key, metric, stratum, _ in _layout()],
+        [(*key, metric, stratum) for key, metric, stratum, _ in _rows(columns)],
         columns=["inputs", "mode", "metric", "stratum"],
     )
 
 
 @functools.cache
-def _sums() -> csr_array:
+def _sums(columns: int) -> csr_array:
     """Sum counts by cell into rows of `row_keys`, all at once: zero where a row is no sum."""
-    nothing = np.zeros(int(np.prod(_SHAPE)), dtype=bool)
-    cells = [nothing if cells is None else cells for *_, cells in _layout()]
+    nothing = np.zeros(_n_cells(columns), dtype=bool)
+    cells = [nothing if cells is None else cells for *_, cells in _rows(columns)]
     return csr_array(np.stack(cells).astype(np.int64))
 
 
 @functools.cache
-def _layout() -> list[tuple[tuple[str, str], str, str, np.ndarray | None]]:
+def _rows(columns: int) -> list[tuple[tuple[str, str], str, str, np.ndarray | None]]:
     """Rows with the cells that each sums over (None where it is no sum of cells)."""
-    axes = np.unravel_index(np.arange(int(np.prod(_SHAPE))), _SHAPE)
+    axes = np.unravel_index(np.arange(_n_cells(columns)), _shape(columns))
     inputs, column, chain, own, below, carry = axes
     rows: list[tuple[tuple[str, str], str, str, np.ndarray | None]] = []
     for i, name in enumerate(INPUTS):
         here, forced, greedy = inputs == i, (name, "forced"), (name, "greedy")
         rows += [(mode, "exact", "all", None) for mode in (forced, greedy)]
         for mode in (forced, greedy):
-            rows += [
-                (mode, "digit_accuracy", str(c), here & (column == c)) for c in range(N_ANSWER)
-            ]
-        rows += [(greedy, "first_error", str(c), None) for c in range(N_ANSWER)]
-        rows += [(forced, "chain_error", str(c), here & (chain == c)) for c in range(N_ANSWER)]
+            rows += [(mode, "digit_accuracy", str(c), here & (column == c)) for c in range(columns)]
+        rows += [(greedy, "first_error", str(c), None) for c in range(columns)]
+        rows += [(forced, "chain_error", str(c), here & (chain == c)) for c in range(columns)]
         for s, state in enumerate(STATE_NAMES):
             rows.append((forced, "state_error", state, here & (own == s)))
             rows.append((forced, "below_error", state, here & (below == s)))
@@ -206,22 +206,26 @@ def _layout() -> list[tuple[tuple[str, str], str, str, np.ndarray | None]]:
 
 def measure(cases: Cases, answers: Answers) -> Measured:
     """Score answers on every row of `row_keys`."""
-    forced = answers.forced
+    forced, layout = answers.forced, cases.layout
+    columns = layout.n_answer
     n, first = forced.tokens.shape[0], cases.n_uniform
-    greedy_wrong = answers.greedy[:, :N_ANSWER] != forced.truth[:, :N_ANSWER]
-    per_type = _errors(cases, forced.tokens, forced.truth)
+    wrong_steps = answers.greedy[:, :columns] != forced.truth[:, :columns]
+    greedy_wrong = by_column(wrong_steps, layout)
+    per_type = _errors(cases, by_column(forced.tokens, layout), by_column(forced.truth, layout))
     counts = {"forced": per_type.sum(axis=0), "greedy": _count(cases, greedy_wrong)}
     counts |= dict(zip(TYPES, per_type, strict=True))
-    wrong = {name: _sums() @ count for name, count in counts.items()}
-    asked = _sums() @ cases.trials
-    first_wrong = torch.where(greedy_wrong.any(1), greedy_wrong.long().argmax(1), -1)
-    worst = forced.margin[:, :N_ANSWER].amin(dim=1).double()
+    wrong = {name: _sums(columns) @ count for name, count in counts.items()}
+    asked = _sums(columns) @ cases.trials
+    step = torch.tensor([layout.step(column) for column in range(columns)])
+    first_wrong = torch.where(wrong_steps.any(1), step[wrong_steps.long().argmax(1)], -1)
+    worst = forced.margin[:, :columns].amin(dim=1).double()
     exact = {"forced": forced.exact, "greedy": ~greedy_wrong.any(dim=1)}
     spans = {"uniform": slice(0, first), "stratified": slice(first, n)}
 
-    size = len(_layout())
+    rows = _rows(columns)
+    size = len(rows)
     events, trials, value, half = (np.full(size, np.nan) for _ in range(4))
-    for row, ((inputs, mode), metric, stratum, _) in enumerate(_layout()):
+    for row, ((inputs, mode), metric, stratum, _) in enumerate(rows):
         span = spans[inputs]
         if metric == "exact":
             events[row], trials[row] = int(exact[mode][span].sum()), span.stop - span.start
@@ -245,7 +249,7 @@ def measure(cases: Cases, answers: Answers) -> Measured:
     rate = ~np.isnan(trials)
     with np.errstate(invalid="ignore"):
         value[rate] = events[rate] / np.where(trials[rate] > 0, trials[rate], np.nan)
-    return Measured(events, trials, value, value - half, value + half)
+    return Measured(columns, events, trials, value, value - half, value + half)
 
 
 def tabulate_measured(measured: Measured) -> pd.DataFrame:
@@ -255,7 +259,7 @@ def tabulate_measured(measured: Measured) -> pd.DataFrame:
         low = np.where(k > 0, beta.ppf(0.025, k, n - k + 1), 0.0)
         high = np.where(k < n, beta.ppf(0.975, k + 1, n - k), 1.0)
     rate = ~np.isnan(n)
-    table = row_keys().copy()
+    table = row_keys(measured.columns).copy()
     table["value"] = measured.value
     table["low"] = np.where(rate, low, measured.low)
     table["high"] = np.where(rate, high, measured.high)
@@ -267,26 +271,41 @@ def select(
     table: pd.DataFrame, metric: str, *, inputs: str = "uniform", mode: str = "greedy"
 ) -> pd.DataFrame:
     """Pick the rows of one metric, forced ones where there are no greedy ones."""
-    keys = row_keys()
-    modes = set(keys.loc[keys["metric"] == metric, "mode"])
-    mode = mode if mode in modes else "forced"
+    modes = _MODES.get(metric, ("forced",))
+    mode = mode if mode in modes else modes[0]
     chosen = (table["metric"] == metric) & (table["inputs"] == inputs) & (table["mode"] == mode)
     return table[chosen]
 
 
+def by_column(
+    steps: Shaped[Tensor, "batch step"], layout: Layout
+) -> Shaped[Tensor, "batch column"]:
+    """Order what is known of each step of an answer by columns, units first."""
+    return steps[:, [layout.step(column) for column in range(layout.n_answer)]]
+
+
 def _errors(cases: Cases, tokens: Tensor, truth: Tensor) -> np.ndarray:
     """Count wrong digits per type and cell."""
-    tokens, truth = tokens[:, :N_ANSWER], truth[:, :N_ANSWER]
-    off = (tokens - truth) % N_DIGITS
-    digit = tokens < N_DIGITS
+    base, place = cases.layout.base, tokens - cases.layout.first_digit
+    off = (tokens - truth) % base
+    digit = (place >= 0) & (place < base)
     spurious = digit & (off == 1) & (cases.carry_in == 0)
-    missed = digit & (off == 9) & (cases.carry_in == 1)
+    missed = digit & (off == base - 1) & (cases.carry_in == 1)
     other = (tokens != truth) & ~spurious & ~missed
     return np.stack([_count(cases, wrong) for wrong in (spurious, missed, other)])
 
 
 def _count(cases: Cases, chosen: Tensor) -> np.ndarray:
-    return np.bincount(cases.cell[chosen].numpy(), minlength=int(np.prod(_SHAPE)))
+    n_cells = _n_cells(cases.layout.n_answer)
+    return np.bincount(cases.cell[chosen].numpy(), minlength=n_cells)
+
+
+def _shape(columns: int) -> tuple[int, ...]:
+    return (len(INPUTS), columns, columns, _NONE + 1, _NONE + 1, 2)
+
+
+def _n_cells(columns: int) -> int:
+    return int(np.prod(_shape(columns)))
 
 
 def _mean(x: Tensor) -> tuple[float, float]:

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from interp.anatomy import Component, causal_edges
+from model.layouts import WRITE_UPS, Layout
 
 
-def random_term(component: Component, generator: torch.Generator) -> Component:
+def random_term(
+    component: Component, generator: torch.Generator, layout: Layout = WRITE_UPS
+) -> Component:
     """Draw a term of the same shape, rank and Frobenius norm with random directions.
 
     For a gain the random direction is the same on both sides (one direction of the normed stream is
     removed); for a position or a neuron the row stays and what it writes is random; for edges, as
     many random sources are cut off from every column.
     """
-    if component.matrix == "edges":
-        order = torch.rand(component.term.shape, generator=generator) * causal_edges()
+    if component.stem == "edges":
+        order = torch.rand(component.term.shape, generator=generator) * causal_edges(layout)
         places = order.argsort(dim=1, descending=True).argsort(dim=1)
         mask = (places < component.term.sum(dim=1, keepdim=True)).to(component.term.dtype)
         return dataclasses.replace(component, basis="random", term=mask)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from interp.rank_ablation.metrics import select
-from model.shell import ROWS, Row, Summary, clip, count, percent
+from model.shell import ROWS, SENTENCES, Row, Summary, clip, count, percent
 
 COST = 0.01
 """A component can go where fewer than this share of the sums (or digits) break without it."""
@@ -25,8 +25,8 @@ KINDS = {
 }
 
 
-def summarise(ablations: pd.DataFrame, gauges: pd.DataFrame) -> Summary:
-    """Say in one screen what a sweep of one or several networks found."""
+def summarise(ablations: pd.DataFrame, gauges: pd.DataFrame, notes: Sequence[str] = ()) -> Summary:
+    """Say in one screen what a sweep of one or several networks found, and could not cut."""
     names = list(dict.fromkeys(ablations["checkpoint"]))
     if len(names) > 1:
         return _compare(ablations, names)
@@ -67,7 +67,8 @@ def summarise(ablations: pd.DataFrame, gauges: pd.DataFrame) -> Summary:
         rows.append(row)
         sentences.append(sentence)
     title = f"{names[0]}: which components does it need?"
-    return Summary(title, tuple(rows[:ROWS]), tuple(sentences))
+    said = (*notes, *sentences)[:SENTENCES]
+    return Summary(title, tuple(rows[:ROWS]), said)
 
 
 def _judge(ablations: pd.DataFrame) -> tuple[str, pd.Series, pd.DataFrame]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp.anatomy import Basis, Component, join, overlap
+from interp.anatomy import Basis, Component, join, overlap, stem_of
 from interp.rank_ablation.config import Kind, NormMode
 from interp.rank_ablation.kinds import Ablation, ablate, ablate_set
 from interp.rank_ablation.metrics import answer, measure, tabulate_measured
@@ -80,7 +80,7 @@ def plan(
             Job("pair", first, basis, other=second)
             for basis in bases
             for first, second in itertools.combinations(names, 2)
-            if not overlap(first, second) and "edges" not in (first, second)
+            if not overlap(first, second) and "edges" not in (stem_of(first), stem_of(second))
         ]
     return jobs
 
@@ -115,7 +115,7 @@ def _removals(world: World, job: Job) -> list[tuple[Component, ...]]:
         return [(part,) for part in parts]
     if job.scope == "pair":
         return list(itertools.product(parts, cut(world, job.other, job.basis)))
-    if job.matrix == "edges":
+    if stem_of(job.matrix) == "edges":
         return []
     return [(join(chosen),) for chosen in _sets(job.scope, parts)]
 
@@ -162,7 +162,7 @@ def _null(world: World, job: Job, removed: Sequence[Component], draws: int) -> p
     generator = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(draws):
-        drawn = [random_term(part, generator) for part in removed]
+        drawn = [random_term(part, generator, world.cases.layout) for part in removed]
         answers = answer(world.setting, _ablations(world, job, drawn), world.cases)
         values.append(measure(world.cases, answers).value)
     quantiles = np.quantile(np.stack(values), (0.05, 0.5, 0.95), axis=0)

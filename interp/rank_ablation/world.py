@@ -16,10 +16,13 @@ from interp.anatomy import (
     covariance,
     decompose,
     fold,
+    head_of,
     matrices,
+    mixed_values,
     query_covariance,
     raw_components,
     source_covariance,
+    stem_of,
     unit_components,
 )
 from interp.rank_ablation.kinds import Setting
@@ -27,7 +30,7 @@ from interp.rank_ablation.metrics import Cases, make_cases
 from model.adder import Adder
 from model.dense import dense
 from model.network import Network
-from model.task import N_INPUT, Pairs, carry_stratified_pairs, uniform_pairs
+from model.task import Pairs, carry_stratified_pairs, uniform_pairs
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,13 @@ class World:
     """A network, its clean runs and its cases.
 
     Attributes:
-        model: The network.
+        model: Its trained parameters; None where only the effective weights are known.
         setting: What ablations are made against.
         cases: What they are scored on.
         tolerance: Relative gap below which singular values form one block.
     """
 
-    model: Adder
+    model: Adder | None
     setting: Setting
     cases: Cases
     tolerance: float
@@ -69,25 +72,27 @@ class World:
         return list(matrices(self.setting.folded))
 
 
-def build_world(model: Adder, sizes: Sizes, seed: int, tolerance: float) -> World:
+def build_world(model: Adder | Network, sizes: Sizes, seed: int, tolerance: float) -> World:
     """Draw the sums and run the intact network on them.
 
     Args:
-        model: Any network of the family.
+        model: Any network, or the trained parameters of one.
         sizes: How many sums.
         seed: Of every draw; the reference sums are drawn apart from the evaluated ones.
         tolerance: Relative gap below which singular values form one block.
     """
     generator = torch.Generator().manual_seed(seed)
-    uniform = uniform_pairs(sizes.uniform, generator)
-    stratified = carry_stratified_pairs(sizes.stratified, generator)
-    cases = make_cases(uniform, stratified, sizes.probed)
-    folded = fold(dense(model))
-    reference = clean_run(folded, uniform_pairs(sizes.reference, generator))
+    trained = model if isinstance(model, Adder) else None
+    folded = fold(dense(model) if isinstance(model, Adder) else model.to(torch.float64))
+    layout = folded.layout
+    uniform = uniform_pairs(sizes.uniform, generator, layout)
+    stratified = carry_stratified_pairs(sizes.stratified, generator, layout)
+    cases = make_cases(uniform, stratified, sizes.probed, layout)
+    reference = clean_run(folded, uniform_pairs(sizes.reference, generator, layout))
     n = sizes.uniform + sizes.stratified
     donor = torch.randint(sizes.reference, (n,), generator=generator)
     setting = Setting(folded, reference, clean_run(folded, cases.pairs), donor, seed)
-    return World(model, setting, cases, tolerance)
+    return World(trained, setting, cases, tolerance)
 
 
 def smaller(world: World, n_uniform: int, n_stratified: int, n_reference: int) -> World:
@@ -100,7 +105,7 @@ def smaller(world: World, n_uniform: int, n_stratified: int, n_reference: int) -
 
     uniform = some(0, min(n_uniform, first))
     stratified = some(first, n_stratified)
-    cases = make_cases(uniform, stratified, n_uniform)
+    cases = make_cases(uniform, stratified, n_uniform, world.cases.layout)
     old = world.setting
     rows = torch.cat(
         [torch.arange(len(uniform[0])), torch.arange(first, first + len(stratified[0]))]
@@ -118,32 +123,31 @@ def cut(world: World, matrix: str, basis: Basis) -> list[Component]:
     if matrix not in world.names:
         return []
     if basis == "unit":
-        return unit_components(setting.folded, matrix) if matrix in UNIT_MATRICES else []
-    if matrix not in RANK_MATRICES:
+        return unit_components(setting.folded, matrix) if stem_of(matrix) in UNIT_MATRICES else []
+    if stem_of(matrix) not in RANK_MATRICES:
         return []
     if basis == "raw":
-        return raw_components(world.model, matrix)
+        return [] if world.model is None else raw_components(world.model, matrix)
     W = matrices(setting.folded)[matrix]
     left, right = (torch.eye(n, dtype=W.dtype) for n in W.shape)
     if basis == "data":
         left = _read_covariance(setting.folded, setting.reference, matrix)
-        if matrix == "W_QK":
+        if stem_of(matrix) == "W_QK":
             right = source_covariance(setting.folded, setting.reference)
     return decompose(matrix, W, basis, left, right, world.tolerance)
 
 
 def _read_covariance(folded: Network, run: CleanRun, matrix: str) -> Float[Tensor, "m m"]:
     """Covariance of what a matrix reads; every position counts once."""
-    if matrix == "W_pos":
-        return covariance(torch.eye(N_INPUT, dtype=folded.W_E.dtype))
-    if matrix in ("W_Q", "W_QK"):
+    stem, head = stem_of(matrix), head_of(matrix)
+    if stem == "W_pos":
+        return covariance(torch.eye(folded.layout.n_input, dtype=folded.W_E.dtype))
+    if stem in ("W_Q", "W_QK"):
         return query_covariance(folded, run)
-    if matrix in ("W_K", "W_V", "W_KV"):
+    if stem in ("W_K", "W_V", "W_KV"):
         return source_covariance(folded, run)
-    reads = {
-        "W_OV": run.attended,
-        "W_O": run.attended @ folded.W_V[0],
-        "W_in": run.h_mid,
-        "W_out": run.post,
-    }
-    return covariance(reads[matrix])
+    if stem == "W_O":
+        return covariance(mixed_values(folded, run, head))
+    if stem == "W_OV":
+        return covariance(run.attended[:, :, head])
+    return covariance(run.post if stem == "W_out" else run.h_mid)

@@ -21,16 +21,22 @@ def truncate_checkpoint(
     """Find the smallest networks of lower rank inside a trained one, without training.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or published .pt file of the write-ups' family.
         config: What to try.
         out: Folder of the results; by default out/truncation/CHECKPOINT.
     """
     from interp.truncation.config import RANKS
     from interp.truncation.instrument import run, write
     from interp.truncation.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
+    from model.errors import InputError
 
-    source = read_checkpoint(checkpoint)
+    source = read_network(checkpoint)
+    if source.model is None:
+        raise InputError(
+            f"the trained factors of {source.name} are not known, and truncation cuts those: "
+            "python -m interp.rank_ablation cuts its effective weights to every lower rank"
+        )
     folder = out or Path("out/truncation") / source.name
     with Output(folder, by="python -m interp.truncation") as output:
         result = run(source.model, config)

@@ -63,7 +63,7 @@ def second_moments(model: Adder, run: CleanRun) -> dict[str, Float[Tensor, "m m"
     sources = tables[torch.arange(N_INPUT), run.tokens[:, :N_INPUT]]
     reads = {
         "qkv": sources,
-        "W_O": run.attended @ folded.W_V[0],
+        "W_O": run.attended[:, :, 0] @ folded.W_V[0],
         "W_in": run.h_mid * weights.ln2_w,
         "W_out": run.post,
     }

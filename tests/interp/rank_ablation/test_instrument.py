@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_table_and_threads_do_not_matter() -> None:
 def test_finished_jobs_are_kept_apart_by_what_they_depend_on(hand, tmp_path) -> None:
     source = read_checkpoint(hand)
     folders = {
-        job_folder(tmp_path, source, config)
+        job_folder(tmp_path, source.model, config)
         for config in (
             Config(pairs=100),
             Config(pairs=200),
@@ -159,7 +159,7 @@ def test_finished_jobs_are_kept_apart_by_what_they_depend_on(hand, tmp_path) -> 
         )
     }
     assert len(folders) == 4
-    assert job_folder(tmp_path, source, Config(pairs=100, matrix=("W_O",))) in folders
+    assert job_folder(tmp_path, source.model, Config(pairs=100, matrix=("W_O",))) in folders
 
 
 def test_figures_redraw_from_a_saved_table(hand, tmp_path) -> None:
