@@ -4,6 +4,7 @@
 # make test-tl4  the tests of the wrapper and of the carry probe with TransformerLens 4
 # make matrix    the tests that compute, for PyTorch's sets of instructions and 1 and 2 threads (slow)
 # make docs      build the API reference from the docstrings, into site/
+# make explorer-bundle  bundle the page of analyses.explorer again; needs node and npm
 # make notebook  run notebooks/tour.ipynb from nothing and store it with its outputs
 
 VENV ?= .venv
@@ -72,6 +73,10 @@ reference:
 
 notebook: $(DEV_PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+
+.PHONY: explorer-bundle
+explorer-bundle:
+	cd analyses/explorer/page && npm ci --no-audit --no-fund && npm run --silent build
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || \

@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dynamics": ("analyses.dynamics", "what comes first along a training run"),
     "curves": ("analyses.curves", "training curves of runs, kept small"),
     "figures": ("analyses.figures", "the gallery: every figure with its data and caption"),
+    "explorer": ("analyses.explorer", "a page in which networks run, to touch"),
     "report": ("analyses.report", "everything about a checkpoint on one page"),
     "adderboard": ("analyses.adderboard", "export one self-contained file and test it"),
 }

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from model.columns import digits
 from model.errors import InputError, printable
+from model.sums import MAX_WIDTH
 
 Order = Literal["units first", "units last"]
 
-MAX_WIDTH, MAX_BASE, MAX_VOCAB, MAX_SEPARATORS = 12, 1000, 4096, 16
+MAX_BASE, MAX_VOCAB, MAX_SEPARATORS = 1000, 4096, 16
 MAX_CAPACITY = 10**18
 
 

@@ -2,6 +2,8 @@
 
 N_DIGITS = 10
 N_ANSWER = 11
+MAX_WIDTH = 12
+"""Most digits that an operand of any task can have."""
 MAX_OPERAND = 10**N_DIGITS - 1
 
 HARD_CASES: dict[str, tuple[int, int]] = {

@@ -122,7 +122,11 @@ ODD: list[tuple[str, list[str], str]] = [
     ("interp.certify", ["a\nb"], "cannot be printed"),
     ("interp.certify_trajectory", ["262p", "--pairs", HUGE], "--pairs is"),
     ("interp.certify_trajectory", ["262p", "--snapshots", "0"], "--snapshots is 0"),
-    ("interp.carry_probe", ["262p", "--columns", "11"], "--columns is 11"),
+    (
+        "interp.carry_probe",
+        ["262p", "--columns", "11"],
+        "column 11 is no answer column: give 0 to 10",
+    ),
     ("interp.carry_probe", ["262p", "--columns", "-1"], "--columns"),
     ("interp.carry_probe", ["262p", "--workers", "0"], "--workers is 0"),
     ("interp.carry_probe", ["262p", "--workers", HUGE], "--workers is"),
@@ -199,6 +203,12 @@ ODD: list[tuple[str, list[str], str]] = [
     ("analyses.adderboard", ["262p", "--out", "s.txt"], ".py"),
     ("analyses.adderboard", ["262p", "--out", "{folder}"], "it must be a file"),
     ("analyses.certified", [], "no checkpoints"),
+    ("analyses.explorer", [], "no checkpoints"),
+    ("analyses.explorer", ["262p"] * 13, "at most 12"),
+    ("analyses.explorer", ["262p", "262p"], "two networks are called 262p"),
+    ("analyses.explorer", ["262p", "--pairs", HUGE], "--pairs is"),
+    ("analyses.explorer", ["262p", "--out", "page.txt"], "must be an .html file"),
+    ("analyses.explorer", ["262p", "--out", "{folder}"], "it must be a file"),
 ]
 
 

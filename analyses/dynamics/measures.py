@@ -15,7 +15,7 @@ import torch
 from scipy.stats import norm
 
 from analyses.dynamics.config import Config
-from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, network_of, trace_columns
+from interp.anatomy import CANONICAL, ROLES, Trace, fold, matrices, specimen_of, trace_columns
 from interp.carry_probe import (
     ProbeInputs,
     Score,
@@ -31,6 +31,7 @@ from model.adder import Adder
 from model.decode import count_errors
 from model.dense import dense
 from model.intervals import clopper_pearson
+from model.layouts import WRITE_UPS
 from model.task import (
     EOS,
     N_ANSWER,
@@ -68,7 +69,7 @@ def draw_sample(pairs: int, inputs: int, seed: int) -> Sample:
     return Sample(
         uniform_pairs(pairs, generator),
         carry_stratified_pairs(pairs, generator),
-        probe_inputs(uniform_pairs(inputs, generator)),
+        probe_inputs(uniform_pairs(inputs, generator), WRITE_UPS),
     )
 
 
@@ -80,7 +81,7 @@ def measure(model: Adder, config: Config) -> pd.DataFrame:
         value and its 95 % interval over inputs (low = high = value where nothing is sampled).
     """
     sample = draw_sample(*config.sample)
-    network = network_of(model)
+    network = specimen_of(model)
     traces = list(trace_columns(network, sample.inputs.tokens, range(N_TARGET)))
     rows = [
         *_exact(model, sample),
@@ -120,7 +121,9 @@ def _loss(traces: list[Trace], inputs: ProbeInputs) -> list[list]:
 def _attention(traces: list[Trace]) -> list[list]:
     """Ratio of the weight on a_i, b_i to that on a_{i-1}, b_{i-1}; share of all four together."""
     rows = []
-    weights = [by_role(traces[column]["pattern"], column).numpy() for column in INNER]
+    weights = [
+        by_role(traces[column]["pattern"][:, 0], column, WRITE_UPS).numpy() for column in INNER
+    ]
     here = np.stack([w[:, HERE].sum(axis=1) for w in weights], axis=1)
     below = np.stack([w[:, BELOW].sum(axis=1) for w in weights], axis=1)
     for part, chosen in _parts():

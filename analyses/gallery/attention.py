@@ -16,7 +16,7 @@ from analyses.gallery.about import (
     title_of,
 )
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from interp.anatomy import ROLES, network_of
+from interp.anatomy import ROLES, specimen_of
 from interp.carry_probe import (
     attention_by_role,
     pattern_baselines,
@@ -26,6 +26,7 @@ from interp.carry_probe import (
 )
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import read_checkpoint
+from model.layouts import WRITE_UPS
 from model.task import N_ANSWER, uniform_pairs
 
 N_PAIRS = 2_000
@@ -36,15 +37,15 @@ INNER = range(2, 9)
 def compute(source: Source) -> Tables:
     """Average attention by role, of the model and of untrained ones, and replace the pattern."""
     read = read_checkpoint(source.checkpoint)
-    network, columns = network_of(read.model), range(N_ANSWER)
+    network, columns = specimen_of(read.model), range(N_ANSWER)
     generator = torch.Generator().manual_seed(source.seed)
-    data = {"uniform": probe_inputs(uniform_pairs(N_PAIRS, generator))}
+    data = {"uniform": probe_inputs(uniform_pairs(N_PAIRS, generator), WRITE_UPS)}
     few = {"uniform": data["uniform"].take(N_PAIRS // 10)}
     models = random_inits(read.model.config)
-    untrained = [attention_by_role(network_of(model), few, columns) for model in models]
+    untrained = [attention_by_role(specimen_of(model), few, columns) for model in models]
     roles = with_random_init(attention_by_role(network, data, columns), untrained)
     return {
-        "roles": roles.drop(columns="inputs"),
+        "roles": roles.drop(columns=["inputs", "head"]),
         "patterns": pattern_baselines(network, data["uniform"], columns),
         MODEL: describe_model(read, pairs=N_PAIRS, inits=len(models)),
     }

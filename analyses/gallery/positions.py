@@ -18,7 +18,7 @@ from analyses.gallery.about import MODEL, describe_model, number, subject_of, ti
 from analyses.gallery.figure import GalleryFigure, Source, Tables
 from analyses.gallery.scores import source_tokens
 from analyses.gallery.tokens import principal_axes
-from interp.anatomy import network_of
+from interp.anatomy import specimen_of
 from interp.carry_probe import score_table
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import read_checkpoint
@@ -106,7 +106,7 @@ def compute(source: Source) -> Tables:
         rank=int(torch.linalg.matrix_rank(W_pos)),
     )
     shares = pd.DataFrame({"axis": range(1, len(share) + 1), "share": share.numpy()})
-    scores = score_means(score_table(network_of(read.model)))
+    scores = score_means(score_table(specimen_of(read.model))[0])
     return {"places": places, "shares": shares, "scores": scores, MODEL: about}
 
 

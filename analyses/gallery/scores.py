@@ -18,10 +18,11 @@ from analyses.gallery.about import (
     title_of,
 )
 from analyses.gallery.figure import GalleryFigure, Source, Tables
-from interp.anatomy import network_of, role_of
+from interp.anatomy import role_of, specimen_of
 from interp.carry_probe import role_label, score_map, score_table
 from interp.output import TWO_COLUMNS, paper_style
 from model.checkpoint import read_checkpoint
+from model.layouts import WRITE_UPS
 from model.task import (
     EQUALS,
     N_DIGITS,
@@ -106,8 +107,8 @@ def variance_parts(scores: np.ndarray, column: int) -> dict[str, float]:
 def compute(source: Source) -> Tables:
     """Tabulate every score, and split its variance in the model and in untrained ones."""
     read = read_checkpoint(source.checkpoint)
-    scores = score_table(network_of(read.model))
-    untrained = [score_table(network_of(m)).numpy() for m in random_inits(read.model.config)]
+    scores = score_table(specimen_of(read.model))[0]
+    untrained = [score_table(specimen_of(m))[0].numpy() for m in random_inits(read.model.config)]
     rows = []
     for column in range(N_TARGET):
         own = variance_parts(scores.numpy(), column)
@@ -148,7 +149,7 @@ def plot(tables: Tables) -> Figure:
     with paper_style():
         figure = plt.figure(figsize=(TWO_COLUMNS, 5.9))
         grid = figure.add_gridspec(2, 2, height_ratios=[1.75, 1], width_ratios=[1.15, 1])
-        score_map(figure.add_subplot(grid[0, :]), spread_out(tables["scores"]))
+        score_map(figure.add_subplot(grid[0, :]), spread_out(tables["scores"]), WRITE_UPS)
         _draw_profile(figure.add_subplot(grid[1, 0]), profile(tables))
         _draw_variance(figure.add_subplot(grid[1, 1]), tables["variance"])
         figure.suptitle(title_of(tables), x=0.01, ha="left", fontsize=8)

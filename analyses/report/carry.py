@@ -13,6 +13,7 @@ from analyses.report.source import Source, options_of
 from interp import carry_probe
 from interp.carry_probe import Config as ProbeConfig
 from interp.carry_probe import Result, save
+from model.layouts import WRITE_UPS
 
 SUMMARY = "summary"
 OUTLINE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]], ...] = (
@@ -65,7 +66,7 @@ HEADS = {
 
 def build_probe(source: Source, folder: Path) -> Section:
     """Look for the carry, and ask whether the network uses it where it is."""
-    config = ProbeConfig.quick() if source.quick else ProbeConfig()
+    config = ProbeConfig.quick(WRITE_UPS) if source.quick else ProbeConfig()
     config = ProbeConfig(**{**asdict(config), "seed": source.seed, "n_wrapper": 50})
     result = carry_probe.run(source.model, config, source.name)
     save(result, folder)

@@ -29,10 +29,12 @@ from .components import unit_components as unit_components
 from .components import with_matrices as with_matrices
 from .components import without as without
 from .hook_trace import HOOKS as HOOKS
+from .hook_trace import LOW as LOW
 from .hook_trace import SOURCE_HOOKS as SOURCE_HOOKS
-from .hook_trace import Network as Network
+from .hook_trace import Specimen as Specimen
 from .hook_trace import at_query as at_query
-from .hook_trace import network_of as network_of
+from .hook_trace import by_head as by_head
+from .hook_trace import specimen_of as specimen_of
 from .hook_trace import trace_columns as trace_columns
 from .hook_trace import trace_hooks as trace_hooks
 from .hook_trace import upstream as upstream
@@ -42,6 +44,10 @@ from .local_context import context_pairs as context_pairs
 from .local_context import context_share as context_share
 from .local_context import pairs_with_carry as pairs_with_carry
 from .local_context import set_digit as set_digit
+from .random_like import random_like as random_like
+from .roles import OLDER as OLDER
 from .roles import ROLES as ROLES
+from .roles import fed_roles as fed_roles
 from .roles import role_index as role_index
 from .roles import role_of as role_of
+from .roles import roles_of as roles_of

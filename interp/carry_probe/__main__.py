@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from model.errors import InputError
 from model.shell import (
-    Column,
+    AnyColumn,
     OutFolder,
     Output,
     Seed,
@@ -30,7 +30,7 @@ def carry_probe(
     quick: bool = False,
     full: bool = False,
     sites: tuple[str, ...] = (),
-    columns: tuple[Column, ...] = (),
+    columns: tuple[AnyColumn, ...] = (),
     seed: Seed = 0,
     workers: Workers = 2,
     out: OutFolder | None = None,
@@ -38,12 +38,12 @@ def carry_probe(
     """Find where a model has the carry, and whether it uses it.
 
     Args:
-        checkpoint: Shipped name, folder, or published .pt file.
+        checkpoint: Shipped name, folder, or file: any one-layer adder.
         quick: Three columns and few inputs.
-        full: Every site, column and feature, five random-init models, searched directions, and
+        full: Every site, column and feature, five random models, searched directions, and
             every hook compared with the TransformerLens wrapper.
         sites: Only these sites, by name (resid_mid, in_low, ...).
-        columns: Only these answer columns, 0 to 10.
+        columns: Only these answer columns, 0 (units) to the last of the network's task.
         seed: Seed of all inputs and draws.
         workers: Processes for the probes and the figures.
         out: Folder for tables and figures; out/carry_probe/NAME if not given.
@@ -53,9 +53,10 @@ def carry_probe(
     from interp.carry_probe.config import Config
     from interp.carry_probe.instrument import run, write
     from interp.carry_probe.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
 
-    config = Config.quick() if quick else Config.full() if full else Config()
+    read = read_network(checkpoint)
+    config = Config.quick(read.network.layout) if quick else Config.full() if full else Config()
     config = dataclasses.replace(
         config,
         sites=sites or config.sites,
@@ -63,13 +64,13 @@ def carry_probe(
         seed=seed,
         jobs=workers,
     )
-    read = read_checkpoint(checkpoint)
+    config.fit_to(read.network.layout)
     folder = out or Path("out/carry_probe") / read.name
     with (
         Output(folder, by="python -m interp.carry_probe") as output,
         progress_bar() as progress,
     ):
-        result = run(read.model, config, read.name, progress)
+        result = run(read.model or read.network, config, read.name, progress)
         task = progress.add_task("files and figures", total=None)
         with output.writing():
             write(result, folder, workers)

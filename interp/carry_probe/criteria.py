@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from model.task import N_DIGITS
+from model.layouts import Layout
 
 PRESENT = 0.05
 """A probe finds the carry in a column where its Holm-corrected p-value is below this."""
@@ -26,6 +26,9 @@ GRADED = 0.05
 """One account of the response is better than another by at least this much held-out R^2."""
 MARGIN = 0.03
 """A mean accuracy is called larger than its floor from this difference on."""
+
+FIXED = 1e-3
+"""Attention depends on position alone where no token changes a weight by more."""
 
 OF_SOURCES = ("attn_scores", "pattern")
 """Sites with one number for each source: like the raw digits they tell where a digit is, and values
@@ -91,19 +94,32 @@ def answered(patterns: pd.DataFrame) -> pd.Series:
     return live >= CORRECT
 
 
-def local_attention(attention: pd.DataFrame) -> pd.DataFrame:
+def local_attention(attention: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Sum the weight on the digits of a column ("own") and of the one below ("below").
 
     Returns:
-        Rows "own" and "below": weight, and what it is if uniform and in a random init; means over
-        uniform inputs and over the columns with digits on both sides where there are any.
+        Rows "own" and "below": weight, and what it is if uniform and in a random network; means
+        over uniform inputs, heads, and the columns with digits on both sides where there are any.
     """
     chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
-    middle = chosen[chosen["column"].between(1, 9)]
+    chosen = chosen[chosen["head"] == "all"]
+    middle = chosen[chosen["column"].between(1, layout.width - 1)]
     mean = (chosen if middle.empty else middle).groupby("role")
     mean = mean[["weight", "uniform", "random_init"]].mean()
     roles = {"own": ["a_i", "b_i"], "below": ["a_{i-1}", "b_{i-1}"]}
     return pd.DataFrame({k: mean.reindex(names).fillna(0.0).sum() for k, names in roles.items()}).T
+
+
+def head_attention(attention: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Average the weight of each head by role, over the columns of `local_attention`.
+
+    Returns:
+        One row per head, one column per role; no row where there is one head only.
+    """
+    chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
+    chosen = chosen[chosen["head"] != "all"]
+    middle = chosen[chosen["column"].between(1, layout.width - 1)]
+    return (chosen if middle.empty else middle).pivot_table("weight", "head", "role", sort=False)
 
 
 def is_local(shares: pd.DataFrame) -> bool:
@@ -112,19 +128,19 @@ def is_local(shares: pd.DataFrame) -> bool:
     return bool(total["weight"] > 2 * total["uniform"])
 
 
-def carry_rows(probes: pd.DataFrame, kind: str) -> pd.DataFrame:
+def carry_rows(probes: pd.DataFrame, kind: str, layout: Layout) -> pd.DataFrame:
     """Choose the probes of one kind for the carry."""
     rows = probes[(probes["feature"] == "carry_in") & (probes["kind"] == kind)]
-    if kind == "global" and (rows["column"] < N_DIGITS).any():
-        # In column 10 the digit sum is always 0, so nothing is left to condition on.
-        rows = rows[rows["column"] < N_DIGITS]
+    if kind == "global" and (rows["column"] < layout.width).any():
+        # In the last column the digit sum is always 0, so nothing is left to condition on.
+        rows = rows[rows["column"] < layout.width]
     return rows
 
 
-def before_attention(probes: pd.DataFrame) -> tuple[float, float]:
+def before_attention(probes: pd.DataFrame, layout: Layout) -> tuple[float, float]:
     """Give the score of a probe before attention, and of the best guess from s_{i-1} alone."""
     names = ["before_attention", "bayes_query"]
-    score, floor = carry_rows(probes, "conditional").groupby("column")[names].first().mean()
+    score, floor = carry_rows(probes, "conditional", layout).groupby("column")[names].first().mean()
     return float(score), float(floor)
 
 
@@ -233,14 +249,21 @@ def path(reader: pd.DataFrame) -> pd.Series:
     return pd.Series(names)
 
 
-def dose(steering: pd.DataFrame, site: str = "resid_mid") -> pd.Series:
+def after_attention(steering: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Name the stream after attention, and choose its rows of steering."""
+    site = "resid_mid" if (steering["site"] == "resid_mid").any() else "resid_post"
+    return site, steering[steering["site"] == site]
+
+
+def dose(steering: pd.DataFrame) -> pd.Series:
     """Say, by column, what the digit does when the mean carry difference is added twice."""
-    rows = steering[(steering["site"] == site) & (steering["direction"] == "carry")]
+    _, rows = after_attention(steering)
+    rows = rows[rows["direction"] == "carry"]
     rate = rows.set_index(["column", "dose", "shift"])["rate"]
     names = {}
     for column in sorted(rows["column"].unique()):
         once = rate[column, 1.0, 1]
-        stays, goes = rate[column, 2.0, 1], rate[column, 2.0, 2]
+        stays, goes = rate[column, 2.0, 1], rate.get((column, 2.0, 2), 0.0)
         if once < USED:
             names[column] = NOT_MOVED
         elif max(stays, goes) < 0.5:

@@ -4,20 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.task import (
-    N_ANSWER,
-    N_INPUT,
-    N_PROMPT,
-    Pairs,
-    carries,
-    column_state,
-    digits,
-    encode,
-    uniform_pairs,
-)
+from model.columns import carries, column_state, digits
+from model.layouts import Layout
+from model.task import Pairs, uniform_pairs
 
 Labels = np.ndarray
 
@@ -35,44 +27,54 @@ OF_THE_COLUMN_BELOW = frozenset({"carry_in", "previous_carry"})
 """Features that the digits of column i - 1 say something about; the others turn on column i's."""
 
 
+MAX_LEVELS = 16
+"""Most one-hot levels of a digit."""
+
+
 @dataclass(frozen=True)
 class ProbeInputs:
     """Teacher-forced sequences with every feature of every answer column.
 
     Attributes:
+        layout: The task.
         tokens: Inputs with the true prefix.
-        a: Digits of a, units first, with a leading zero for column 10.
+        a: Digits of a, units first, with a leading zero for the last column.
         b: Digits of b likewise.
-        features: By name, one label per column 0 to 10.
+        features: By name, one label per answer column.
     """
 
-    tokens: Int[Tensor, "batch 33"]
-    a: Int[Tensor, "batch 11"]
-    b: Int[Tensor, "batch 11"]
-    features: dict[str, Int[Tensor, "batch 11"]]
+    layout: Layout
+    tokens: Int[Tensor, "batch pos"]
+    a: Int[Tensor, "batch column"]
+    b: Int[Tensor, "batch column"]
+    features: dict[str, Int[Tensor, "batch column"]]
 
     def take(self, n: int) -> "ProbeInputs":
         """Keep the first `n` inputs."""
         features = {name: value[:n] for name, value in self.features.items()}
-        return ProbeInputs(self.tokens[:n], self.a[:n], self.b[:n], features)
+        return ProbeInputs(self.layout, self.tokens[:n], self.a[:n], self.b[:n], features)
 
     def labels(self, feature: str, column: int) -> Labels:
         """Return the feature of one column."""
         return self.features[feature][:, column].numpy()
 
     def sums(self, column: int) -> Labels:
-        """Return a_i + b_i, 0 to 18, which conditional probes hold fixed."""
+        """Return a_i + b_i, which conditional probes hold fixed."""
         return (self.a + self.b)[:, column].numpy()
 
     def query(self, column: int) -> Labels:
-        """Return the token at the query position: s_{i-1}, or `=` for column 0."""
-        return self.tokens[:, N_PROMPT - 1 + column].numpy()
+        """Return the token at the query position: s_{i-1}, or the prompt's last token."""
+        return self.tokens[:, self.layout.query_position(column)].numpy()
+
+    def answer(self, column: int) -> Int[Tensor, " batch"]:
+        """Return the token of the answer digit s_i."""
+        return self.features["answer"][:, column] + self.layout.first_digit
 
     def pair(self, column: int) -> Labels:
-        """Number the digit pair (a_j, b_j) of a column, 0 to 99; 0 below column 0."""
+        """Number the digit pair (a_j, b_j) of a column, 0 to base^2 - 1; 0 below column 0."""
         if column < 0:
             return np.zeros(len(self.tokens), dtype=np.int64)
-        return (10 * self.a + self.b)[:, column].numpy()
+        return (self.layout.base * self.a + self.b)[:, column].numpy()
 
     def context(self, feature: str, column: int) -> Labels:
         """Number the digit pair that a split must not share between its halves.
@@ -84,41 +86,48 @@ class ProbeInputs:
     def stratum(self, feature: str, column: int) -> Labels:
         """Return the digit sum of the pair that `context` numbers."""
         pair = self.context(feature, column)
-        return pair // 10 + pair % 10
+        return pair // self.layout.base + pair % self.layout.base
 
     def cell(self, column: int) -> Labels:
-        """Number the type that fixes carry_in: (a_{i-1}, b_{i-1}, s_{i-1})."""
-        return self.pair(column - 1) * 14 + self.query(column)
+        """Number the type (a_{i-1}, b_{i-1}, token at the query), which fixes carry_in.
 
-    def raw_digits(self, column: int) -> np.ndarray:
-        """Return a_i, b_i, a_{i-1}, b_{i-1}, s_{i-1} as numbers and one-hot, for the ceiling."""
+        (It does where the token is s_{i-1}; with the units last, nothing that was fed tells.)
+        """
+        return self.pair(column - 1) * self.layout.vocab_size + self.query(column)
+
+    def raw_digits(self, column: int) -> Float[np.ndarray, "batch _"]:
+        """Return a_i, b_i, a_{i-1}, b_{i-1}, s_{i-1} as numbers and one-hot, for the ceiling.
+
+        In a larger base than `MAX_LEVELS`, neighbouring digits share a one-hot level.
+        """
+        base = self.layout.base
+        levels = min(base, MAX_LEVELS)
         parts = [self.a[:, column], self.b[:, column]]
         if column:
-            parts += [
-                self.a[:, column - 1],
-                self.b[:, column - 1],
-                torch.tensor(self.query(column)),
-            ]
-        one_hot = [torch.nn.functional.one_hot(x, 10) for x in parts]
+            parts += [self.a[:, column - 1], self.b[:, column - 1]]
+            if self.layout.answer == "units first":
+                parts.append(torch.tensor(self.query(column)) - self.layout.first_digit)
+        one_hot = [torch.nn.functional.one_hot(x * levels // base, levels) for x in parts]
         return torch.cat([torch.stack(parts, dim=1), *one_hot], dim=1).double().numpy()
 
 
-def probe_inputs(pairs: Pairs) -> ProbeInputs:
+def probe_inputs(pairs: Pairs, layout: Layout) -> ProbeInputs:
     """Compute the features of given pairs."""
     a, b = pairs
-    carry_in, carry_out = carries(a, b)
-    da, db = digits(a, N_ANSWER), digits(b, N_ANSWER)
+    width, base, n = layout.width, layout.base, layout.n_answer
+    carry_in, carry_out = carries(a, b, width, base)
+    da, db = digits(a, n, base), digits(b, n, base)
     state = torch.zeros_like(carry_in)
-    state[:, :-1] = column_state(a, b)
+    state[:, :-1] = column_state(a, b, width, base)
     features = {
         "carry_in": carry_in,
         "carry_out": carry_out,
         "state": state,
-        "digit_sum": (da + db) % 10,
-        "answer": digits(a + b, N_ANSWER),
+        "digit_sum": (da + db) % base,
+        "answer": digits(a + b, n, base),
         "previous_carry": torch.cat([torch.zeros_like(carry_in[:, :1]), carry_in[:, :-1]], dim=1),
     }
-    return ProbeInputs(encode(a, b)[:, :N_INPUT], da, db, features)
+    return ProbeInputs(layout, layout.encode(a, b)[:, : layout.n_input], da, db, features)
 
 
 def split_by_context(context: Labels, stratum: Labels, rng: np.random.Generator) -> np.ndarray:
@@ -145,12 +154,15 @@ def split_by_context(context: Labels, stratum: Labels, rng: np.random.Generator)
 class CarryPairs:
     """Pairs of inputs that differ in nothing but the carry into one column.
 
-    Both have the same digits everywhere except (a_{i-1}, b_{i-1}), whose sums are t and t + 10: the
-    same s_{i-1} at the query, the same carry into column i - 1, the same a_i and b_i, and carry_in
-    0 against 1. (t = 9 has no partner, for a digit sum is at most 18.)
+    Both have the same digits everywhere except (a_{i-1}, b_{i-1}), whose sums are t and t + base:
+    the same s_{i-1}, the same carry into column i - 1, the same a_i and b_i, and carry_in 0 against
+    1. (t = base - 1 has no partner, for a digit sum is at most 2 base - 2.) Where the answer is
+    written units last, its higher digits are fed before: they too are the same in both, for
+    a_i + b_i is not base - 1 there.
 
     Attributes:
-        column: The column i, 1 to 10.
+        layout: The task.
+        column: The column i, 1 to the layout's width.
         without: Inputs with carry_in 0 and the true prefix.
         with_carry: Inputs with carry_in 1 and the true prefix.
         total: a_i + b_i.
@@ -158,28 +170,36 @@ class CarryPairs:
         with_again: `with_carry` likewise.
     """
 
+    layout: Layout
     column: int
-    without: Int[Tensor, "batch 33"]
-    with_carry: Int[Tensor, "batch 33"]
+    without: Int[Tensor, "batch pos"]
+    with_carry: Int[Tensor, "batch pos"]
     total: Int[Tensor, " batch"]
-    without_again: Int[Tensor, "batch 33"]
-    with_again: Int[Tensor, "batch 33"]
+    without_again: Int[Tensor, "batch pos"]
+    with_again: Int[Tensor, "batch pos"]
 
     @property
     def digit(self) -> Int[Tensor, " batch"]:
-        """The answer digit of column i without the carry; with it, one more (mod 10)."""
-        return self.total % 10
+        """The answer digit of column i without the carry; with it, one more (mod base)."""
+        return self.total % self.layout.base
 
 
-def carry_pairs(column: int, n: int, generator: torch.Generator) -> CarryPairs:
+def carry_pairs(layout: Layout, column: int, n: int, generator: torch.Generator) -> CarryPairs:
     """Draw `n` minimal pairs for a column, digits uniform subject to the definition."""
-    a, b = uniform_pairs(n, generator)
-    da, db = digits(a), digits(b)
-    total = torch.randint(0, 9, (n,), generator=generator)
-    place = 10 ** (column - 1)
+    width, base = layout.width, layout.base
+    a, b = uniform_pairs(n, generator, layout)
+    da, db = digits(a, width, base), digits(b, width, base)
+    total = torch.randint(0, base - 1, (n,), generator=generator)
+    place = base ** (column - 1)
+    if layout.answer == "units last" and column < width:
+        # The sum must not turn on the carry above: one more in b_i, or one less, mends that.
+        turning = (da + db)[:, column] == base - 1
+        step = torch.where(db[:, column] < base - 1, 1, -1) * turning
+        b = b + step * place * base
+        db = digits(b, width, base)
 
     def with_sum(sums: Int[Tensor, " batch"]) -> Pairs:
-        low, high = (sums - 9).clamp(min=0), sums.clamp(max=9)
+        low, high = (sums - (base - 1)).clamp(min=0), sums.clamp(max=base - 1)
         x = (
             low
             + (torch.rand(n, generator=generator, dtype=torch.float64) * (high - low + 1)).long()
@@ -189,7 +209,8 @@ def carry_pairs(column: int, n: int, generator: torch.Generator) -> CarryPairs:
             b + (sums - x - db[:, column - 1]) * place,
         )
 
-    sums = (total, total + 10, total, total + 10)
-    here = (da + db)[:, column] if column < da.shape[1] else torch.zeros_like(a)
-    low, high, low_again, high_again = (encode(*with_sum(t))[:, :N_INPUT] for t in sums)
-    return CarryPairs(column, low, high, here, low_again, high_again)
+    sums = (total, total + base, total, total + base)
+    here = (da + db)[:, column] if column < width else torch.zeros_like(a)
+    tokens = (layout.encode(*with_sum(t))[:, : layout.n_input] for t in sums)
+    low, high, low_again, high_again = tokens
+    return CarryPairs(layout, column, low, high, here, low_again, high_again)

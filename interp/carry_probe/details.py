@@ -20,6 +20,8 @@ def show(result: Result, to: Console) -> None:
         to.print(view)
     for statement in result.statements:
         to.print(f"{statement.topic.capitalize()}. {statement.text}\n", markup=False)
+    for note in result.notes:
+        to.print(f"{note}\n", markup=False, highlight=False)
     if result.wrapper_difference is not None:
         to.print(
             f"Largest difference of any hook from the TransformerLens wrapper: "
@@ -33,10 +35,15 @@ def summaries(result: Result) -> list[tuple[str, pd.DataFrame]]:
     found = []
     attention = result.tables["attention"]
     chosen = attention[attention["inputs"] == "uniform"]
+    several = sorted(set(chosen["head"]) - {"all"}, key=int)
+    heads = chosen[chosen["carry_in"] == "all"].pivot_table("weight", "role", "head", sort=False)
+    chosen = chosen[chosen["head"] == "all"]
     wide = chosen.pivot_table("weight", "role", "carry_in", sort=False)
     rest = chosen[chosen["carry_in"] == "all"].groupby("role", sort=False)
     wide = wide.join(rest[["share", "uniform", "random_init"]].mean())
     wide.columns = [f"carry_in {x}" if x in ("0", "1") else str(x) for x in wide.columns]
+    for head in several:
+        wide[f"head {head}"] = heads[head]
     found.append(("attention by role, mean of columns", wide.reset_index()))
     probes = result.tables["probes"]
     if not probes.empty:

@@ -22,7 +22,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from interp.anatomy import HOOKS, Network, at_query, trace_hooks
+from interp.anatomy import HOOKS, Specimen, at_query, trace_hooks
 from interp.carry_probe.data import OF_THE_COLUMN_BELOW, ProbeInputs, split_by_context
 from interp.carry_probe.fit import (
     Score,
@@ -50,7 +50,7 @@ class Sweep:
     """What to ask.
 
     Attributes:
-        columns: Answer columns, 0 to 10.
+        columns: Answer columns.
         sites: Names from `HOOKS` that the network has.
         features: Names from `FEATURES`.
         seed: Seed of splits, shuffles and control labels.
@@ -70,20 +70,20 @@ def kinds_of(feature: str) -> tuple[Kind, ...]:
 
 
 def sweep_probes(
-    network: Network, controls: Sequence[Network], inputs: ProbeInputs, sweep: Sweep
+    specimen: Specimen, controls: Sequence[Specimen], inputs: ProbeInputs, sweep: Sweep
 ) -> pd.DataFrame:
     """Score every site, column and feature, with all floors beside; see `start_probes`."""
-    return finish_probes(start_probes(network, controls, inputs, sweep))
+    return finish_probes(start_probes(specimen, controls, inputs, sweep))
 
 
 def start_probes(
-    network: Network, controls: Sequence[Network], inputs: ProbeInputs, sweep: Sweep
+    specimen: Specimen, controls: Sequence[Specimen], inputs: ProbeInputs, sweep: Sweep
 ) -> Iterator[list[dict]]:
     """Begin to score every site, column and feature; several processes go on by themselves.
 
     Args:
-        network: The network.
-        controls: Random-init networks of the same configuration.
+        specimen: The network.
+        controls: Random networks of the same shape.
         inputs: Input sequences, split here into training and held-out halves.
         sweep: What to ask.
 
@@ -93,7 +93,7 @@ def start_probes(
     work = [(column, feature) for column in sweep.columns for feature in sweep.features]
     parallel = joblib.Parallel(n_jobs=sweep.jobs, return_as="generator")
     return parallel(
-        joblib.delayed(_score_feature)(network, tuple(controls), inputs, column, feature, sweep)
+        joblib.delayed(_score_feature)(specimen, tuple(controls), inputs, column, feature, sweep)
         for column, feature in work
     )
 
@@ -114,8 +114,8 @@ def finish_probes(parts: Iterable[list[dict]]) -> pd.DataFrame:
 
 @limit_threads()  # in a worker too
 def _score_feature(
-    network: Network,
-    controls: tuple[Network, ...],
+    specimen: Specimen,
+    controls: tuple[Specimen, ...],
     inputs: ProbeInputs,
     column: int,
     feature: str,
@@ -151,7 +151,7 @@ def _score_feature(
             floors["bayes_below"] = below.accuracy
     raw = whiten(inputs.raw_digits(column), train)
     ceilings = {kind: score(kind, raw, y, train).accuracy for kind in kinds_of(feature)}
-    spans = [_Spans(net, inputs, column, train) for net in (network, *controls)]
+    spans = [_Spans(one, inputs, column, train) for one in (specimen, *controls)]
     known: dict[tuple, Score] = {}
 
     def at(model: int, site: str, kind: Kind, labels: str) -> Score:
@@ -205,9 +205,9 @@ class _Spans:
     """Whitened activations of one column; sites that are affine images of each other share one."""
 
     def __init__(
-        self, network: Network, inputs: ProbeInputs, column: int, train: np.ndarray
+        self, specimen: Specimen, inputs: ProbeInputs, column: int, train: np.ndarray
     ) -> None:
-        self._trace = trace_hooks(network, inputs.tokens, column)
+        self._trace = trace_hooks(specimen, inputs.tokens, column)
         self._train = train
         self._representative: dict[str, str] = {}
         self.whitened: dict[str, np.ndarray] = {}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from interp.anatomy import ROLES
+from interp.anatomy import roles_of
 from interp.carry_probe.config import MAIN_SITES
 from interp.carry_probe.data import FEATURES
 from interp.carry_probe.plots_attention import draw_scores, role_label
@@ -17,7 +17,7 @@ from interp.carry_probe.plots_causal import draw_causal, draw_prefixes
 from interp.carry_probe.result import Result
 from interp.carry_probe.summary import find_attention, find_presence, message
 from interp.output import TWO_COLUMNS, paper_style
-from model.task import N_DIGITS
+from model.layouts import Layout
 
 KIND_LABELS = {
     "conditional": r"given $a_i+b_i$",
@@ -58,17 +58,39 @@ def draw_one(result: Result, stem: str) -> Figure:
 
 def draw_main(result: Result) -> Figure:
     """Draw the attention-by-role map beside the probe accuracies."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 3.3), width_ratios=[1.25, 1.0])
-    _attention_map(left, result.tables["attention"])
-    _probe_sites(right, result.tables["probes"])
+    heads = _heads(result)
+    figure, axes = plt.subplots(
+        len(heads),
+        2,
+        figsize=(TWO_COLUMNS, 3.3 * len(heads)),
+        width_ratios=[1.25, 1.0],
+        squeeze=False,
+    )
+    for place, head in enumerate(heads):
+        _attention_map(axes[place, 0], result, head)
+    for unused in axes[1:, 1]:
+        unused.remove()
+    _probe_sites(axes[0, 1], result.tables["probes"], result.layout)
     probed = not result.tables["probes"].empty
     figure.suptitle(message(result, find_presence if probed else find_attention))
     return figure
 
 
-def _attention_map(axes: Axes, attention: pd.DataFrame) -> None:
+MOST_HEADS = 4
+"""Heads that are drawn one by one; all are in the table."""
+
+
+def _heads(result: Result) -> list[str]:
+    """List whose attention is drawn: each head's where there are several, but not too many."""
+    heads = sorted(set(result.tables["attention"]["head"]) - {"all"}, key=int)
+    return heads if 0 < len(heads) <= MOST_HEADS else ["all"]
+
+
+def _attention_map(axes: Axes, result: Result, head: str) -> None:
+    attention = result.tables["attention"]
+    attention = attention[attention["head"] == head]
     chosen = attention[(attention["inputs"] == "uniform") & (attention["carry_in"] == "all")]
-    roles = [role for role in ROLES if role in set(chosen["role"])]
+    roles = [role for role in roles_of(result.layout) if role in set(chosen["role"])]
     weights = chosen.pivot(index="column", columns="role", values="weight").reindex(columns=roles)
     rows = {f"{column}": weights.loc[column] for column in weights.index}
     for label, name in (("uniform", "uniform"), ("random init", "random_init")):
@@ -93,19 +115,20 @@ def _attention_map(axes: Axes, attention: pd.DataFrame) -> None:
     axes.set_yticklabels(list(rows), rotation=0)
     axes.set_xlabel("role of the source")
     axes.set_ylabel("answer column $i$ (0 = units)")
-    axes.set_title("a  attention weight", loc="left")
+    of_head = f" of head {head}" if head != "all" else ""
+    axes.set_title(f"a  attention weight{of_head}", loc="left")
     axes.tick_params(length=0)
 
 
-def _probe_sites(axes: Axes, probes: pd.DataFrame) -> None:
+def _probe_sites(axes: Axes, probes: pd.DataFrame, layout: Layout) -> None:
     axes.set_title("b  carry into the column, by linear probes", loc="left")
     rows = probes[probes["feature"] == "carry_in"] if not probes.empty else probes
     if rows.empty:
         axes.text(0.5, 0.5, "no column with a carry", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    if (rows["column"] < N_DIGITS).any():
-        rows = rows[rows["column"] < N_DIGITS]
+    if (rows["column"] < layout.width).any():
+        rows = rows[rows["column"] < layout.width]
     sites = list(dict.fromkeys(rows["site"]))
     if set(sites) & set(MAIN_SITES):
         sites = [site for site in sites if site in MAIN_SITES]

@@ -7,6 +7,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interp.carry_probe.criteria import after_attention
 from interp.carry_probe.prefix import RIVALS
 from interp.carry_probe.result import Result
 from interp.carry_probe.summary import find_account, find_use, message
@@ -30,8 +31,10 @@ def draw_causal(result: Result) -> Figure:
     figure = plt.figure(figsize=(TWO_COLUMNS, max(3.9, 0.24 * n_sites)))
     grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1.0])
     _interchange(figure.add_subplot(grid[:, 0]), result.tables["interchange"])
-    _doses(figure.add_subplot(grid[0, 1]), result.tables["steering"])
-    _paths(figure.add_subplot(grid[1, 1]), result.tables["reader"])
+    split = not result.tables["reader"].empty
+    _doses(figure.add_subplot(grid[0 if split else slice(0, 2), 1]), result.tables["steering"])
+    if split:
+        _paths(figure.add_subplot(grid[1, 1]), result.tables["reader"])
     figure.suptitle(message(result, find_use))
     return figure
 
@@ -64,16 +67,16 @@ def _interchange(axes: Axes, interchange: pd.DataFrame) -> None:
 
 
 def _doses(axes: Axes, steering: pd.DataFrame) -> None:
-    rows = steering[steering["site"] == "resid_mid"]
+    site, rows = after_attention(steering)
     table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
     carry, random = table["carry"].unstack("shift"), table["random"].unstack("shift")
-    shifts = range(-3, 4)
+    shifts = [shift for shift in range(-3, 4) if shift in carry]
     for colour, shift in zip(sns.color_palette("viridis", len(shifts)), shifts, strict=True):
         axes.plot(carry.index, carry[shift], color=colour)
         _label_peak(axes, carry[shift], f"{shift:+d}" if shift else "0")
     axes.plot(random.index, 1 - random[0], color="0.4", linestyle="--", label="random, any shift")
     axes.set_ylim(-0.03, 1.15)
-    axes.set(xlabel="dose of the mean carry difference at resid_mid", ylabel="share of answers")
+    axes.set(xlabel=f"dose of the mean carry difference at {site}", ylabel="share of answers")
     axes.set_title("b  shift of the digit by dose", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.33), frameon=False, borderpad=0)
     sns.despine(ax=axes)
@@ -117,9 +120,9 @@ def draw_prefixes(result: Result) -> Figure:
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(TWO_COLUMNS, 2.5), width_ratios=[1.2, 1.2, 0.9]
     )
-    response = result.tables["response"]
-    _response(left, response)
-    _shifts(middle, response)
+    response, base = result.tables["response"], result.layout.base
+    _response(left, response, base)
+    _shifts(middle, response, base)
     _rivals(right, result.tables["rivals"])
     figure.suptitle(message(result, find_account))
     return figure
@@ -128,13 +131,13 @@ def draw_prefixes(result: Result) -> Figure:
 X_LABEL = r"$a_{i-1}+b_{i-1}-s_{i-1}$ (fed)"
 
 
-def _mark_consistent(axes: Axes) -> None:
-    for low, high in ((-1.5, 0.5), (8.5, 10.5)):
+def _mark_consistent(axes: Axes, base: int) -> None:
+    for low, high in ((-1.5, 0.5), (base - 1.5, base + 0.5)):
         axes.axvspan(low, high, color="0.9", zorder=0)
 
 
-def _response(axes: Axes, response: pd.DataFrame) -> None:
-    _mark_consistent(axes)
+def _response(axes: Axes, response: pd.DataFrame, base: int) -> None:
+    _mark_consistent(axes, base)
     for _, rows in response.groupby("column"):
         axes.plot(rows["x"], rows["response"], color="0.7", linewidth=0.7)
     weighted = response.dropna(subset=["response"])
@@ -147,8 +150,8 @@ def _response(axes: Axes, response: pd.DataFrame) -> None:
     sns.despine(ax=axes)
 
 
-def _shifts(axes: Axes, response: pd.DataFrame) -> None:
-    _mark_consistent(axes)
+def _shifts(axes: Axes, response: pd.DataFrame, base: int) -> None:
+    _mark_consistent(axes, base)
     names = [f"shift {k}" for k in (-1, 0, 1, 2)]
     weighted = response[names].mul(response["n"], axis=0).groupby(response["x"]).sum()
     share = weighted.div(response.groupby("x")["n"].sum(), axis=0)
@@ -157,7 +160,12 @@ def _shifts(axes: Axes, response: pd.DataFrame) -> None:
     for colour, name, label in zip(colours, names, labels, strict=True):
         axes.plot(share.index, share[name], color=colour)
         _label_peak(axes, share[name], label)
-    axes.set(xlabel=X_LABEL, ylabel="share of answers", xlim=(-13, 22), ylim=(-0.03, 1.15))
+    axes.set(
+        xlabel=X_LABEL,
+        ylabel="share of answers",
+        xlim=(-base - 3, 2 * base + 2),
+        ylim=(-0.03, 1.15),
+    )
     axes.set_title("b  answer (shaded: true prefixes)", loc="left")
     sns.despine(ax=axes)
 

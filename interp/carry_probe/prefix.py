@@ -1,7 +1,7 @@
 """Inconsistent prefixes: what the next digit makes of a wrong s_{i-1}.
 
-With t = a_{i-1} + b_{i-1}, a true prefix has t - s_{i-1} = -1 or 0 (no carry) or 9 or 10 (carry).
-Feeding every s_{i-1} from 0 to 9 gives every value from -9 to 18, and tells apart three ways to
+With t = a_{i-1} + b_{i-1}, a true prefix has t - s_{i-1} = -1 or 0 (no carry) or, in base 10, 9 or
+10 (carry). Feeding every s_{i-1} gives every value from -9 to 18, and tells apart three ways to
 know the carry: a soft place value is graded in t - s_{i-1} (and goes on to shifts of 2 and -1 at
 the ends), a carry bit is a step, and looking ahead at the operands alone is flat.
 
@@ -19,42 +19,70 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp.anatomy import Network, trace_hooks
+from interp.anatomy import Specimen, trace_hooks
 from interp.carry_probe.data import ProbeInputs
-from model.task import query_position
+from model.layouts import Layout
 
 RIVALS = ("flat", "fed", "step", "linear", "ramp", "lookup")
 
 _COLUMNS = ["column", "input", "total", "t", "fed", "true", "response", "shift"]
 
 
-def wrong_prefixes(network: Network, data: ProbeInputs, columns: Sequence[int]) -> pd.DataFrame:
+MOST_FED = 20
+"""Most wrong digits that are fed to one input; in a larger base they are spread over its digits."""
+MOST_THRESHOLDS = 28
+"""Most places at which a step or a ramp may begin or end."""
+
+
+def shift_of(answer: np.ndarray, digit: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return by how much an answer token differs from a digit, mod base; NaN for no digit.
+
+    The range is -5 to 4 in base 10; in small bases it is chosen to hold 1 and 2.
+    """
+    base, value = layout.base, answer - layout.first_digit
+    low = lowest_shift(base)
+    shift = ((value - digit - low) % base + low).astype(float)
+    shift[(value < 0) | (value >= base)] = np.nan
+    return shift
+
+
+def lowest_shift(base: int) -> int:
+    """Return the lowest of the `base` shifts."""
+    return -min(base // 2, max(base - 3, 0))
+
+
+def fed_digits(base: int) -> list[int]:
+    """List the digits that are fed."""
+    n = min(base, MOST_FED)
+    return [k * (base - 1) // (n - 1) for k in range(n)]
+
+
+def wrong_prefixes(specimen: Specimen, data: ProbeInputs, columns: Sequence[int]) -> pd.DataFrame:
     """Feed every digit as s_{i-1} and record the answer of column i.
 
     Args:
-        network: The network.
+        specimen: The network, with an answer that is written units first.
         data: Inputs; only the token s_{i-1} is changed.
-        columns: Answer columns, 1 to 10 (column 0 has no s_{i-1}).
+        columns: Answer columns, 1 up (column 0 has no s_{i-1}).
 
     Returns:
         One row per column, input and fed digit: `total` (a_i + b_i), `t`, `fed`, whether it is the
-        true one, `response`, and the `shift` of the answer from D (-5 to 4; NaN for a non-digit).
+        true one, `response`, and the `shift` of the answer from D (`shift_of`).
     """
+    layout = specimen.layout
+    base, first = layout.base, layout.first_digit
     parts = [pd.DataFrame(columns=_COLUMNS)] if not columns else []
     for column in columns:
         total = torch.as_tensor(data.sums(column))
-        digit = total % 10
+        digit = total % base
         t = torch.as_tensor(data.sums(column - 1))
-        for fed in range(10):
+        for fed in fed_digits(base):
             tokens = data.tokens.clone()
-            tokens[:, query_position(column)] = fed
-            logits = trace_hooks(network, tokens, column)["logits"]
-            response = logits.gather(1, (digit[:, None] + 1) % 10) - logits.gather(
-                1, digit[:, None]
+            tokens[:, layout.query_position(column)] = first + fed
+            logits = trace_hooks(specimen, tokens, column)["logits"]
+            response = logits.gather(1, first + (digit[:, None] + 1) % base) - logits.gather(
+                1, first + digit[:, None]
             )
-            answer = logits.argmax(dim=1)
-            shift = ((answer - digit + 5) % 10 - 5).double()
-            shift[answer > 9] = float("nan")
             parts.append(
                 pd.DataFrame(
                     {
@@ -63,26 +91,26 @@ def wrong_prefixes(network: Network, data: ProbeInputs, columns: Sequence[int]) 
                         "total": total.numpy(),
                         "t": t.numpy(),
                         "fed": fed,
-                        "true": data.query(column) == fed,
+                        "true": data.query(column) == first + fed,
                         "response": response[:, 0].numpy(),
-                        "shift": shift.numpy(),
+                        "shift": shift_of(logits.argmax(dim=1).numpy(), digit.numpy(), layout),
                     }
                 )
             )
     return pd.concat(parts, ignore_index=True)
 
 
-def response_curve(prefixes: pd.DataFrame) -> pd.DataFrame:
+def response_curve(prefixes: pd.DataFrame, base: int) -> pd.DataFrame:
     """Average the response and the shifts over inputs with the same t - s_{i-1}.
 
     Returns:
-        One row per column and x = t - s_{i-1}: mean response (of inputs with D < 9) with its
+        One row per column and x = t - s_{i-1}: mean response (of inputs with D < base - 1) with its
         standard deviation, mean shift, share of answers shifted by -1, 0, 1 and 2, number of
         inputs, and whether x occurs with a true prefix.
     """
     table = prefixes.assign(x=prefixes["t"] - prefixes["fed"])
     # D + 1 wraps from 9 to 0 there: an answer ten steps away, with logits on another scale.
-    table["response"] = table["response"].where(table["total"] % 10 != 9)
+    table["response"] = table["response"].where(table["total"] % base != base - 1)
     for k in (-1, 0, 1, 2):
         table[f"shift {k}"] = (table["shift"] == k).astype(float)
     grouped = table.groupby(["column", "x"], sort=True)
@@ -90,11 +118,12 @@ def response_curve(prefixes: pd.DataFrame) -> pd.DataFrame:
     curve.insert(0, "response", grouped["response"].mean())
     curve.insert(1, "response_sd", grouped["response"].std(ddof=0))
     curve["n"] = grouped.size()
-    curve["consistent"] = np.isin(curve.index.get_level_values("x"), (-1, 0, 9, 10))
+    consistent = (-1, 0, base - 1, base)
+    curve["consistent"] = np.isin(curve.index.get_level_values("x"), consistent)
     return curve.reset_index()
 
 
-def compare_rivals(prefixes: pd.DataFrame) -> pd.DataFrame:
+def compare_rivals(prefixes: pd.DataFrame, base: int) -> pd.DataFrame:
     """Fit every rival's account of the response and score it on held-out operand pairs.
 
     Only held-out rows whose (t, s_{i-1}) occurs in training count, so that `lookup` is never asked
@@ -111,12 +140,12 @@ def compare_rivals(prefixes: pd.DataFrame) -> pd.DataFrame:
         for _, cell in table.groupby("total"):
             train = (cell["input"] % 2 == 0).to_numpy()
             t, fed, r = (cell[name].to_numpy(float) for name in ("t", "fed", "response"))
-            test = ~train & np.isin(10 * t + fed, (10 * t + fed)[train])
+            test = ~train & np.isin(base * t + fed, (base * t + fed)[train])
             if not test.any():
                 continue
             spread = float(((r[test] - r[train].mean()) ** 2).sum())
             for rival in RIVALS:
-                error = float(((r - _predict(rival, t, fed, r, train))[test] ** 2).sum())
+                error = float(((r - _predict(rival, t, fed, r, train, base))[test] ** 2).sum())
                 found[rival].append(1 - error / spread if spread > 0 else float("nan"))
             weights.append(int(test.sum()))
         for rival, values in found.items():
@@ -126,7 +155,7 @@ def compare_rivals(prefixes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict(
-    rival: str, t: np.ndarray, fed: np.ndarray, r: np.ndarray, train: np.ndarray
+    rival: str, t: np.ndarray, fed: np.ndarray, r: np.ndarray, train: np.ndarray, base: int
 ) -> np.ndarray:
     """Fit one rival on the training rows and predict every row."""
     x = t - fed
@@ -135,10 +164,11 @@ def _predict(
     if rival == "fed":
         return _cell_means(fed, r, train)
     if rival == "lookup":
-        return _cell_means(10 * t + fed, r, train)
+        return _cell_means(base * t + fed, r, train)
     if rival == "linear":
         return _line(x, r, train)[0]
-    thresholds = np.arange(-9.5, 18.5)
+    step = -(-(3 * base - 2) // MOST_THRESHOLDS)
+    thresholds = np.arange(0.5 - base, 2 * base - 1.5, step)
     if rival == "step":
         edges = [(low, low) for low in thresholds]
     else:

@@ -6,9 +6,7 @@ those, otherwise over all; the long form, with every number, is in `verdict`.
 """
 
 import re
-from collections.abc import Callable, Mapping
-
-import pandas as pd
+from collections.abc import Callable
 
 from interp.carry_probe.criteria import (
     ACCOUNTS,
@@ -21,6 +19,7 @@ from interp.carry_probe.criteria import (
     best_present,
     best_site,
     carry_rows,
+    head_attention,
     is_local,
     listed,
     local_attention,
@@ -29,9 +28,9 @@ from interp.carry_probe.criteria import (
     used,
 )
 from interp.carry_probe.result import Result
-from model.shell import Row, Summary, percent, some_of
+from interp.carry_probe.verdict import fed
+from model.shell import SENTENCES, Row, Summary, percent, some_of
 
-Tables = Mapping[str, pd.DataFrame]
 Finding = tuple[Row, str]
 
 RIVALS = {
@@ -45,25 +44,40 @@ RIVALS = {
 def summarise(result: Result) -> Summary:
     """Say in one screen what a run found."""
     tables = result.tables
-    found = [find(tables) for find, name in FINDINGS if name in tables and not tables[name].empty]
+    found = [find(result) for find, name in FINDINGS if name in tables and not tables[name].empty]
     columns = listed(answered(tables["patterns"]).index)
+    sentences = [sentence for _, sentence in found if sentence]
+    if len(sentences) > SENTENCES:
+        sentences.remove(_before(result)[1])  # its row says the same
     return Summary(
         f"{result.name}, {columns}: where is the carry, is it used?",
-        tuple(row for row, _ in found),
-        tuple(sentence for _, sentence in found if sentence),
+        (*(row for row, _ in found), *_left_out(result)),
+        tuple(sentences),
     )
 
 
-def message(result: Result, find: Callable[[Tables], Finding]) -> str:
+def _left_out(result: Result) -> list[Row]:
+    """Say which questions cannot be asked of this network."""
+    tables, rows = result.tables, []
+    if not tables["interchange"].empty and tables["reader"].empty:
+        rows.append(Row("through the MLP alone?", "not asked", "no feed-forward layer"))
+    if not tables["interchange"].empty and tables["rivals"].empty:
+        rows.append(Row("acts like", "not asked", "the answer is written units last"))
+    return rows
+
+
+def message(result: Result, find: Callable[[Result], Finding]) -> str:
     """Say a finding as the title of its figure."""
-    row, sentence = find(result.tables)
-    text = sentence or f"attention puts {row.number} ({row.control})"
-    text = text[0].lower() + text[1:].removesuffix(".").replace("R^2", "$R^2$")
+    row, sentence = find(result)
+    if find is find_attention or not sentence:
+        sentence = f"attention puts {row.number} ({row.control})"
+    text = sentence[0].lower() + sentence[1:].removesuffix(".").replace("R^2", "$R^2$")
     text = re.sub(r"\bit (is|acts)\b", r"the carry \1", text, count=1)
     return f"{result.name}: {text}"
 
 
-def _answers(tables: Tables) -> Finding:
+def _answers(result: Result) -> Finding:
+    tables = result.tables
     table = tables["patterns"].pivot(index="column", columns="pattern", values="accuracy")
     right = answered(tables["patterns"])
     columns = some_of(right.index[right], list(right.index))
@@ -75,28 +89,52 @@ def _answers(tables: Tables) -> Finding:
     )
 
 
-def find_attention(tables: Tables) -> Finding:
-    """Say whether attention singles out the digits of columns i and i - 1."""
-    shares = local_attention(tables["attention"])
+def find_attention(result: Result) -> Finding:
+    """Say whether attention singles out the digits of columns i and i - 1, and of which head."""
+    shares = local_attention(result.tables["attention"], result.layout)
     weight, even = (percent(shares[name].sum()) for name in ("weight", "uniform"))
     verdict = _yes(is_local(shares))
-    return Row("local attention?", verdict, f"{weight} on i, i-1", f"{even} uniform"), ""
+    heads, fixed = _heads(result), result.by_position_alone
+    sentence = ""
+    if heads:
+        sentence = f"{heads}{', by position alone' if fixed else ''}."
+    elif fixed:
+        sentence = "Attention depends on position alone, so its keys cannot bring a carry."
+    return Row("local attention?", verdict, f"{weight} on i, i-1", f"{even} uniform"), sentence
 
 
-def _before(tables: Tables) -> Finding:
-    score, floor = before_attention(tables["probes"])
+def _heads(result: Result) -> str:
+    """Say where each of several heads looks most, as long as a sentence can hold it."""
+    weights = head_attention(result.tables["attention"], result.layout)
+    if not 0 < len(weights) <= MOST_HEADS:
+        return ""
+    parts = []
+    for _, row in weights.iterrows():
+        role = str(row.idxmax())
+        plain = role.replace("{", "(").replace("}", ")").replace(" ", "\N{NO-BREAK SPACE}")
+        parts.append(f"at {plain} ({percent(row.max())})")
+    rest = [f"head {head} {part}" for head, part in enumerate(parts)][1:]
+    return ", ".join([f"Head 0 looks most {parts[0]}", *rest])
+
+
+MOST_HEADS = 3
+"""Heads that one sentence has room for."""
+
+
+def _before(result: Result) -> Finding:
+    score, floor = before_attention(result.tables["probes"], result.layout)
     more = score > floor + MARGIN
     right, guess = percent(score), percent(floor)
     return (
         Row("readable before attention?", _yes(bool(more)), right, f"{guess} guess"),
         f"Before attention the carry {'is' if more else 'is not'} readable: a probe scores "
-        f"{right}, a guess from s_(i-1) {guess}.",
+        f"{right}, a guess from {fed(result.layout)} {guess}.",
     )
 
 
-def find_presence(tables: Tables) -> Finding:
+def find_presence(result: Result) -> Finding:
     """Say where and in which columns a probe reads the carry."""
-    rows = carry_rows(tables["probes"], "conditional")
+    rows = carry_rows(result.tables["probes"], "conditional", result.layout)
     site, found, among = best_present(rows)
     columns = some_of(found, among)
     best = rows[(rows["site"] == site) & rows["column"].isin(found or among)]
@@ -107,8 +145,9 @@ def find_presence(tables: Tables) -> Finding:
     )
 
 
-def find_use(tables: Tables) -> Finding:
+def find_use(result: Result) -> Finding:
     """Say in which columns swapping the carry's direction moves the digit."""
+    tables = result.tables
     judged, rates = used(tables["interchange"]), moved(tables["interchange"], "mean difference")
     site = best_site(judged, rates)
     found = list(judged.columns[judged.loc[site] == 1])
@@ -124,7 +163,8 @@ def find_use(tables: Tables) -> Finding:
     )
 
 
-def _route(tables: Tables) -> Finding:
+def _route(result: Result) -> Finding:
+    tables = result.tables
     full, same = (moved(tables["interchange"], m).mean(axis=1) for m in ("full", "same carry"))
     ways = list(dict.fromkeys(route(tables["interchange"])))
     verdict, site, text = ROUTES[ways[0]] if len(ways) == 1 else DIFFERS
@@ -151,7 +191,8 @@ ROUTES = {
 DIFFERS = ("differs by column", BOTH, "What brings it differs by column")
 
 
-def _path(tables: Tables) -> Finding:
+def _path(result: Result) -> Finding:
+    tables = result.tables
     live = tables["reader"][tables["reader"]["norm"] == "live"]
     rate = live.groupby(["part", "path"])["moved"].mean()
     through, around = rate["whole", "feed-forward"], rate["whole", "skip"]
@@ -160,8 +201,9 @@ def _path(tables: Tables) -> Finding:
     return Row("through the MLP alone?", _yes(bool(through >= USED)), number, control), ""
 
 
-def find_account(tables: Tables) -> Finding:
+def find_account(result: Result) -> Finding:
     """Say what the carry acts like when a wrong digit is fed."""
+    tables = result.tables
     by_column = accounts(tables["rivals"])
     among, best = list(by_column.index), str(by_column.value_counts().index[0])
     chosen = [column for column in among if by_column[column] == best]
@@ -192,7 +234,7 @@ def _yes(holds: bool) -> str:
     return "yes" if holds else "no"
 
 
-FINDINGS: tuple[tuple[Callable[[Tables], Finding], str], ...] = (
+FINDINGS: tuple[tuple[Callable[[Result], Finding], str], ...] = (
     (_answers, "patterns"),
     (find_attention, "attention"),
     (_before, "probes"),

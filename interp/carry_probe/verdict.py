@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from interp.anatomy import fed_roles
 from interp.carry_probe.criteria import (
     ACCOUNTS,
     CORRECT,
@@ -18,6 +19,7 @@ from interp.carry_probe.criteria import (
     OF_SOURCES,
     USED,
     accounts,
+    after_attention,
     answered,
     before_attention,
     best_present,
@@ -26,6 +28,7 @@ from interp.carry_probe.criteria import (
     dormant,
     dose,
     grouped,
+    head_attention,
     is_local,
     listed,
     local_attention,
@@ -36,6 +39,7 @@ from interp.carry_probe.criteria import (
     share,
     used,
 )
+from model.layouts import Layout
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -61,18 +65,21 @@ class Statement:
     text: str
 
 
-def verdict(tables: Tables) -> list[Statement]:
+def verdict(tables: Tables, layout: Layout) -> list[Statement]:
     """State what the tables of one run show, in the order of the argument."""
-    statements = [_answers(tables["patterns"]), _attention(tables["attention"], tables["edges"])]
+    statements = [_answers(tables["patterns"])]
+    statements.append(_attention(tables["attention"], tables["edges"], layout))
     if not tables["probes"].empty:
-        statements.append(_before(tables["probes"]))
-        statements += [_present(tables["probes"], kind) for kind in KINDS]
+        statements.append(_before(tables["probes"], layout))
+        statements += [_present(tables["probes"], kind, layout) for kind in KINDS]
     if not tables["interchange"].empty:
         statements += [_used(tables["interchange"]), _route(tables["interchange"])]
-        statements += [_path(tables["reader"]), _dose(tables["steering"])]
+        if not tables["reader"].empty:
+            statements.append(_path(tables["reader"]))
+        statements.append(_dose(tables["steering"]))
     if not tables["rivals"].empty:
-        statements.append(_prefix(tables["rivals"], tables["response"]))
-    return [*statements, _summary(tables)]
+        statements.append(_prefix(tables["rivals"], tables["response"], layout))
+    return [*statements, _summary(tables, layout)]
 
 
 def _percent(value: float) -> str:
@@ -94,8 +101,9 @@ def _answers(patterns: pd.DataFrame) -> Statement:
     return Statement("answers", bool(right.all()), text)
 
 
-def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
-    shares, looks = local_attention(attention), is_local(local_attention(attention))
+def _attention(attention: pd.DataFrame, edges: pd.DataFrame, layout: Layout) -> Statement:
+    shares = local_attention(attention, layout)
+    looks = is_local(shares)
     own, below = shares.loc["own"], shares.loc["below"]
     ratio = own["weight"] / below["weight"] if below["weight"] > 0 else float("inf")
     text = (
@@ -105,18 +113,27 @@ def _attention(attention: pd.DataFrame, edges: pd.DataFrame) -> Statement:
         f"{below['uniform']:.3f}; random init {own['random_init']:.3f} and "
         f"{below['random_init']:.3f})."
     )
+    for head, weights in head_attention(attention, layout).iterrows():
+        text += f" Head {head}: {_roles(weights, 3)}."
     if not edges.empty:
+        edges = edges[edges["head"] == "all"]
         cut = edges[(edges["cut"] == "mean") & (edges["norm"] == "live")]
         total = cut[cut["path"] == "total"].groupby("role")["accuracy"].mean()
-        direct = cut[cut["path"] == "direct"].groupby("role")["drop"].mean()
-        frozen = edges[(edges["cut"] == "mean") & (edges["norm"] == "frozen")]
-        frozen = frozen[frozen["path"] == "direct"].groupby("role")["drop"].mean()
         text += (
             f" With one edge set to its mean at each position, the digit is right this often: "
-            f"{_roles(total, 3)}. Of a margin of {edges['clean_margin'].mean():.2f} the direct "
-            f"path "
-            f"alone then loses {_roles(direct, 2)}; with norms frozen, {_roles(frozen, 2)}."
+            f"{_roles(total, 3)}."
         )
+        direct = edges[(edges["cut"] == "mean") & (edges["path"] == "direct")]
+        live, frozen = (
+            direct[direct["norm"] == norm].groupby("role")["drop"].mean()
+            for norm in ("live", "frozen")
+        )
+        if not live.empty:
+            text += (
+                f" Of a margin of {edges['clean_margin'].mean():.2f} the direct path "
+                f"alone then loses {_roles(live, 2)}"
+            )
+            text += f"; with norms frozen, {_roles(frozen, 2)}." if not frozen.empty else "."
     return Statement("attention", looks, text)
 
 
@@ -126,19 +143,19 @@ def _roles(values: pd.Series, places: int) -> str:
     return ", ".join(f"{plain[role]} {values[role]:.{places}f}" for role in names)
 
 
-def _before(probes: pd.DataFrame) -> Statement:
-    score, floor = before_attention(probes)
+def _before(probes: pd.DataFrame, layout: Layout) -> Statement:
+    score, floor = before_attention(probes, layout)
     more = bool(score > floor + MARGIN)
     text = (
         f"Before attention (resid_pre) a probe for carry_in, given a_i + b_i, scores "
-        f"{_percent(score)}, {'more' if more else 'no more'} than the best guess from s_(i-1) "
-        f"alone ({_percent(floor)})."
+        f"{_percent(score)}, {'more' if more else 'no more'} than the best guess from "
+        f"{fed(layout)} alone ({_percent(floor)})."
     )
     return Statement("before attention", more, text)
 
 
-def _present(probes: pd.DataFrame, kind: str) -> Statement:
-    rows = carry_rows(probes, kind)
+def _present(probes: pd.DataFrame, kind: str, layout: Layout) -> Statement:
+    rows = carry_rows(probes, kind, layout)
     site, columns, _ = best_present(rows)
     found = present(rows)
     best = rows[rows["site"] == site]
@@ -155,7 +172,7 @@ def _present(probes: pd.DataFrame, kind: str) -> Statement:
         )
     text += (
         f". The lowest is column {worst['column']} with {_percent(worst['accuracy'])} (95 % "
-        f"interval {worst['low']:.3f} to {worst['high']:.3f}). The floors are: s_(i-1) alone "
+        f"interval {worst['low']:.3f} to {worst['high']:.3f}). The floors are: {fed(layout)} alone "
         f"{_percent(best['bayes_query'].mean())}, "
     )
     if best["bayes_below"].notna().any():
@@ -269,22 +286,24 @@ def _path(reader: pd.DataFrame) -> Statement:
 
 
 def _dose(steering: pd.DataFrame) -> Statement:
-    rows = steering[(steering["site"] == "resid_mid")]
+    site, rows = after_attention(steering)
     by_column = dose(steering)
     table = rows.groupby(["direction", "dose", "shift"])["rate"].mean()
     text = (
-        f"The mean carry difference is added at resid_mid to inputs without a carry. Added once, "
+        f"The mean carry difference is added at {site} to inputs without a carry. Added once, "
         f"it moves {_percent(table['carry', 1.0, 1])} of the digits by one, a random direction "
         f"{_percent(table['random', 1.0, 1])}. Added twice, it moves "
-        f"{_percent(table['carry', 2.0, 2])} by two and {_percent(table['carry', 2.0, 1])} by one "
+        f"{_percent(table.get(('carry', 2.0, 2), 0.0))} by two and "
+        f"{_percent(table['carry', 2.0, 1])} by one "
         f"(means of columns). So the digit {grouped(by_column)}."
     )
     return Statement("dose", bool((by_column != NOT_MOVED).all()), text)
 
 
-def _prefix(rivals: pd.DataFrame, response: pd.DataFrame) -> Statement:
+def _prefix(rivals: pd.DataFrame, response: pd.DataFrame, layout: Layout) -> Statement:
     score = rivals.groupby("rival")["r_squared"].mean()
-    high, low = response[response["x"] >= 16], response[response["x"] <= -7]
+    top, bottom = 2 * layout.base - 4, 3 - layout.base  # the last steps of what can be fed
+    high, low = response[response["x"] >= top], response[response["x"] <= bottom]
     two = float((high["shift 2"] * high["n"]).sum() / max(high["n"].sum(), 1))
     minus = float((low["shift -1"] * low["n"]).sum() / max(low["n"].sum(), 1))
     by_column = accounts(rivals)
@@ -293,17 +312,23 @@ def _prefix(rivals: pd.DataFrame, response: pd.DataFrame) -> Statement:
         f"b_(i-1), held-out R^2 (mean of columns) is {score['linear']:.3f} for a line in "
         f"t - s_(i-1), {score['step']:.3f} for a step and {score['ramp']:.3f} for a ramp. It is "
         f"{score['flat']:.3f} for t alone, {score['fed']:.3f} for s_(i-1) alone and "
-        f"{score['lookup']:.3f} for a free table of both. At t - s_(i-1) >= 16 the digit moves by "
-        f"two in {_percent(two)} of cases, at <= -7 by minus one in {_percent(minus)}."
+        f"{score['lookup']:.3f} for a free table of both. At t - s_(i-1) >= {top} the digit moves "
+        f"by two in {_percent(two)} of cases, at <= {bottom} by minus one in {_percent(minus)}."
     )
     return Statement("inconsistent prefixes", bool((by_column != ACCOUNTS[3]).all()), text)
 
 
-def _summary(tables: Tables) -> Statement:
+def fed(layout: Layout) -> str:
+    """Name the fed digit at the query in plain text."""
+    return fed_roles(layout)[0].replace("{", "(").replace("}", ")")
+
+
+def _summary(tables: Tables, layout: Layout) -> Statement:
     parts, held = [], []
     if not tables["probes"].empty:
         given, always = (
-            present(carry_rows(tables["probes"], kind)) for kind in ("conditional", "global")
+            present(carry_rows(tables["probes"], kind, layout))
+            for kind in ("conditional", "global")
         )
         columns = given.columns[given.any()]
         parts.append(
@@ -323,7 +348,8 @@ def _summary(tables: Tables) -> Statement:
         held.append(len(wholly) == len(best))
         if wholly:
             parts.append(f"it is brought {grouped(route(tables['interchange'])[wholly])}")
-            parts.append(f"it behaves like {grouped(accounts(tables['rivals'])[wholly])}")
+            if not tables["rivals"].empty:
+                parts.append(f"it behaves like {grouped(accounts(tables['rivals'])[wholly])}")
     right = answered(tables["patterns"])
     parts.append(f"the network answers {share(right.index[right], right.index)} reliably")
     return Statement("summary", bool(held) and all(held), f"In sum: {'; '.join(parts)}.")

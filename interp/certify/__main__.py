@@ -15,25 +15,35 @@ def certify_command(
     config: CertifyConfig = CertifyConfig(),  # noqa: B008
     out: OutFolder | None = None,
 ) -> None:
-    """Count the pairs that a checkpoint adds correctly, out of all 10^20.
+    """Count the pairs that a network adds correctly, out of all 10^20.
 
     Args:
-        checkpoint: Shipped name, folder, NAME@STEP, or published .pt file.
+        checkpoint: Shipped name, folder, NAME@STEP, or any adder's file.
         config: Budgets.
         out: Folder for certificate.json, summary.json, columns.csv, atlas.csv and the figure; by
             default out/certify/NAME.
     """
-    from interp.certify.instrument import run, write
-    from interp.certify.summary import summarise
-    from model.checkpoint import read_checkpoint
+    from model.anyone import read_network
 
-    read = read_checkpoint(checkpoint)
-    folder = out or Path("out/certify") / read.name
+    adder = read_network(checkpoint)
+    folder = out or Path("out/certify") / adder.name
     with Output(folder, by="python -m interp.certify") as output:
-        result = run(read.model, config)
-        with output.writing():
-            write(result, folder)
-    print_summary(summarise(result.certificate, result.columns, result.atlas, read.name))
+        if adder.model is not None:
+            from interp.certify.instrument import run, write
+            from interp.certify.summary import summarise
+
+            result = run(adder.model, config)
+            with output.writing():
+                write(result, folder)
+            summary = summarise(result.certificate, result.columns, result.atlas, adder.name)
+        else:
+            from interp import certify_any
+
+            found = certify_any.run(adder, budget=config.budget, end_budget=config.eos_budget)
+            with output.writing():
+                certify_any.write(found, adder, folder)
+            summary = certify_any.summarise(found, adder.name)
+    print_summary(summary)
     show_files(folder)
 
 

@@ -10,6 +10,7 @@ from .manifest import find_problems as find_problems
 from .manifest import is_cut_off as is_cut_off
 from .manifest import read_manifest as read_manifest
 from .manifest import refuse_cut_off as refuse_cut_off
+from .options import AnyColumn as AnyColumn
 from .options import Between as Between
 from .options import Column as Column
 from .options import Few as Few

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from tyro.conf import Positional
 
 from model.errors import InputError
-from model.sums import MAX_OPERAND, N_ANSWER
+from model.sums import MAX_OPERAND, MAX_WIDTH, N_ANSWER
 
 _POSITIONAL = get_args(Positional[int])[1]
 LONGEST_WORD, LONGEST_NAME, MOST_SEEDS = 4_096, 255, 100_000
@@ -123,6 +123,8 @@ Steps = Annotated[int, Between(1, 10**9)]
 Workers = Annotated[int, Between(1, 1_024)]
 Operand = Annotated[int, Between(0, MAX_OPERAND)]
 Column = Annotated[int, Between(0, N_ANSWER - 1)]
+AnyColumn = Annotated[int, Between(0, MAX_WIDTH)]
+"""An answer column of any task; whether a network has it is seen when it is read."""
 Share = Annotated[float, Between(0.0, 1.0)]
 OutFolder = Annotated[Path, Destination(is_folder=True)]
 OutFile = Annotated[Path, Destination(is_folder=False)]

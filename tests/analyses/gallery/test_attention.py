@@ -3,7 +3,7 @@ import pytest
 
 from analyses.gallery import attention as gallery_attention
 from analyses.gallery import scores as gallery_scores
-from interp.anatomy.hook_trace import network_of
+from interp.anatomy.hook_trace import specimen_of
 from interp.carry_probe.attention import score_table
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
@@ -25,7 +25,7 @@ def test_scores_come_back_from_csv_as_they_were(tmp_path) -> None:
     model = random_adder(PRESETS["262p"])
     made = make(gallery_scores.FIGURES[0], model, tmp_path)
     back = gallery_scores.spread_out(made.tables["scores"])
-    scores = score_table(network_of(model)).numpy()
+    scores = score_table(specimen_of(model))[0].numpy()
     seen = ~np.isnan(back)
     assert f"{seen.sum():,} numbers" in made.caption
     np.testing.assert_allclose(back[seen], scores[seen], atol=1e-6)

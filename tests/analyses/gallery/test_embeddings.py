@@ -5,7 +5,7 @@ import torch
 
 from analyses.gallery import positions as gallery_positions
 from analyses.gallery import tokens as gallery_tokens
-from interp.anatomy.hook_trace import network_of
+from interp.anatomy.hook_trace import specimen_of
 from interp.carry_probe.attention import score_table
 from model.adder import Adder
 from model.config import PRESETS, ModelConfig
@@ -71,7 +71,7 @@ def test_scores_find_the_digits_of_the_column_where_they_are_looked_at(tmp_path)
     found = gallery_positions.best_sources(made.tables["scores"])
     assert f"in {found} of 10 columns" in made.caption
     assert found < 10  # an untrained model does not look at them
-    table = gallery_positions.score_means(score_table(network_of(handbuilt_adder())))
+    table = gallery_positions.score_means(score_table(specimen_of(handbuilt_adder()))[0])
     wide = table.pivot(index="column", columns="position", values="score")
     for column in range(1, 10):
         best = set(wide.loc[column, [*range(10), *range(11, 21)]].nlargest(4).index)

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.anatomy.hook_trace import at_query, network_of
+from interp.anatomy.hook_trace import at_query, specimen_of
 from interp.carry_probe.causal import (
     both_ways,
     interchange,
@@ -16,6 +16,7 @@ from interp.carry_probe.directions import mean_difference
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import carry_locations, handbuilt_adder
+from model.layouts import WRITE_UPS
 
 COLUMN = 4
 DOSES = torch.tensor([-1.0, 0.0, 1.0, 2.0], dtype=torch.float64)
@@ -29,11 +30,11 @@ SITES = ("embed", "q", "attn_scores", "pattern", "resid_mid", "in_low", "pre", "
 
 
 def swaps(model, das_ranks=()):
-    network = network_of(model)
+    network = specimen_of(model)
     sites = sites_after_attention(network, SITES)
     rows = interchange(
         network,
-        carry_pairs(COLUMN, 200, generator()),
+        carry_pairs(WRITE_UPS, COLUMN, 200, generator()),
         sites,
         das_ranks=das_ranks,
         random_draws=3,
@@ -59,15 +60,15 @@ def test_the_carry_moves_the_handbuilt_digit_by_exactly_one(carry):
 
 
 def test_a_site_that_sees_one_token_is_the_same_in_both_runs():
-    network = network_of(handbuilt_adder())
-    both = both_ways(network, carry_pairs(COLUMN, 20, generator()), slice(0, 20))
+    network = specimen_of(handbuilt_adder())
+    both = both_ways(network, carry_pairs(WRITE_UPS, COLUMN, 20, generator()), slice(0, 20))
     for site in ("embed", "resid_pre", "q"):
         assert torch.equal(at_query(both.base, site), at_query(both.source, site))
 
 
 def test_the_mean_difference_is_the_carry_that_was_built():
     model = handbuilt_adder(dispensable=False)
-    network, pairs = network_of(model), carry_pairs(COLUMN, 200, generator())
+    network, pairs = specimen_of(model), carry_pairs(WRITE_UPS, COLUMN, 200, generator())
     both = both_ways(network, pairs, slice(0, 200))
     location = carry_locations(dispensable=False)["blocks.0.hook_resid_mid"]
     site = both.base["resid_mid"]
@@ -92,7 +93,7 @@ def test_no_carry_is_moved_where_none_is_used(model):
 
 @pytest.mark.parametrize("model", [handbuilt_adder(carry="ignored"), Adder(PRESETS["512p"])])
 def test_no_dose_and_no_part_moves_a_carry_where_none_is_used(model):
-    network, pairs = network_of(model), carry_pairs(COLUMN, 100, generator())
+    network, pairs = specimen_of(model), carry_pairs(WRITE_UPS, COLUMN, 100, generator())
     rows = pd.DataFrame(steer(network, pairs, ("resid_mid",), DOSES, generator()))
     once = rows[(rows["direction"] == "carry") & (rows["dose"] == 1.0)].set_index("shift")["rate"]
     assert once[1] < 0.2
@@ -105,8 +106,8 @@ def test_no_dose_and_no_part_moves_a_carry_where_none_is_used(model):
 def test_a_carry_bit_saturates_and_a_place_value_goes_on():
     rates = {}
     for carry in ("discrete", "soft"):
-        network = network_of(handbuilt_adder(carry=carry))
-        pairs = carry_pairs(COLUMN, 200, generator())
+        network = specimen_of(handbuilt_adder(carry=carry))
+        pairs = carry_pairs(WRITE_UPS, COLUMN, 200, generator())
         rows = pd.DataFrame(steer(network, pairs, ("resid_mid",), DOSES, generator()))
         table = rows.set_index(["direction", "dose", "shift"])["rate"]
         assert table["carry", 0.0, 0] == 1.0
@@ -118,8 +119,8 @@ def test_a_carry_bit_saturates_and_a_place_value_goes_on():
 
 
 def test_the_handbuilt_carry_is_read_by_the_feed_forward_layer_alone():
-    network = network_of(handbuilt_adder())
-    pairs = carry_pairs(COLUMN, 200, generator())
+    network = specimen_of(handbuilt_adder())
+    pairs = carry_pairs(WRITE_UPS, COLUMN, 200, generator())
     table = pd.DataFrame(split_by_reader(network, pairs, generator()))
     moved = table.set_index(["part", "path", "norm"])["moved"]
     for norm in ("live", "frozen"):
@@ -132,7 +133,7 @@ def test_the_handbuilt_carry_is_read_by_the_feed_forward_layer_alone():
 
 
 def test_the_split_leaves_no_null_space_where_the_reader_has_full_rank():
-    network = network_of(Adder(PRESETS["582p"]))
-    table = split_by_reader(network, carry_pairs(COLUMN, 20, generator()), generator())
+    network = specimen_of(Adder(PRESETS["582p"]))
+    table = split_by_reader(network, carry_pairs(WRITE_UPS, COLUMN, 20, generator()), generator())
     # LayerNorm centres its input, which takes one direction away from every reader.
     assert {row["part"]: row["dimension"] for row in table}["unread"] == 1

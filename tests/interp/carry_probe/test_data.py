@@ -2,12 +2,13 @@ import numpy as np
 import torch
 
 from interp.carry_probe.data import FEATURES, carry_pairs, probe_inputs, split_by_context
+from model.layouts import WRITE_UPS
 from model.task import N_DIGITS, N_PROMPT, uniform_pairs
 
 
 def test_features_equal_integer_arithmetic():
     a, b = uniform_pairs(50, torch.Generator().manual_seed(0))
-    data = probe_inputs((a, b))
+    data = probe_inputs((a, b), WRITE_UPS)
     assert set(data.features) == set(FEATURES)
     for row, (x, y) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
         for column in range(11):
@@ -30,7 +31,7 @@ def test_features_equal_integer_arithmetic():
 
 def test_minimal_pairs_differ_in_nothing_but_the_carry():
     for column in (1, 5, 10):
-        pairs = carry_pairs(column, 300, torch.Generator().manual_seed(column))
+        pairs = carry_pairs(WRITE_UPS, column, 300, torch.Generator().manual_seed(column))
         low, high = pairs.without, pairs.with_carry
         differs = low != high
         below = [N_DIGITS - column, 2 * N_DIGITS + 1 - column]
@@ -50,7 +51,7 @@ def test_minimal_pairs_differ_in_nothing_but_the_carry():
 
 
 def test_splits_share_no_context_and_balance_the_strata():
-    data = probe_inputs(uniform_pairs(4000, torch.Generator().manual_seed(0)))
+    data = probe_inputs(uniform_pairs(4000, torch.Generator().manual_seed(0)), WRITE_UPS)
     context, stratum = data.context("carry_in", 4), data.stratum("carry_in", 4)
     train = split_by_context(context, stratum, np.random.default_rng(0))
     assert not set(context[train]) & set(context[~train])

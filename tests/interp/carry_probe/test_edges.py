@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from interp.anatomy.hook_trace import network_of, trace_hooks
+from interp.anatomy.hook_trace import specimen_of, trace_hooks
 from interp.anatomy.roles import ROLES, role_index
 from interp.carry_probe.data import carry_pairs, probe_inputs
 from interp.carry_probe.edges import cut_edges, cut_edits, hold, margin, swap_routes
 from model.adder import Adder
 from model.config import PRESETS
 from model.handbuilt import handbuilt_adder
+from model.layouts import WRITE_UPS
 from model.task import uniform_pairs
 
 COLUMN = 5
@@ -15,7 +16,7 @@ COLUMN = 5
 
 @pytest.fixture(scope="module")
 def data():
-    return probe_inputs(uniform_pairs(200, torch.Generator().manual_seed(0)))
+    return probe_inputs(uniform_pairs(200, torch.Generator().manual_seed(0)), WRITE_UPS)
 
 
 def test_margin_is_the_true_logit_less_the_best_other():
@@ -24,9 +25,9 @@ def test_margin_is_the_true_logit_less_the_best_other():
 
 
 def test_cutting_all_edges_to_zero_leaves_no_attention_output(data):
-    network = network_of(Adder(PRESETS["303p"]))
+    network = specimen_of(Adder(PRESETS["303p"]))
     clean = trace_hooks(network, data.tokens, COLUMN)
-    everything = torch.ones(clean["pattern"].shape[1], dtype=torch.bool)
+    everything = torch.ones(clean["pattern"].shape[-1], dtype=torch.bool)
     donor = torch.arange(200).flip(0)
     edits = cut_edits(network, clean, everything, "zero", donor)
     edited = trace_hooks(network, data.tokens, COLUMN, edits=edits)
@@ -40,9 +41,9 @@ def test_cutting_all_edges_to_zero_leaves_no_attention_output(data):
 
 
 def test_keys_and_values_are_cut_apart_although_their_weights_are_one(data):
-    network = network_of(Adder(PRESETS["262p"]))
+    network = specimen_of(Adder(PRESETS["262p"]))
     clean = trace_hooks(network, data.tokens, COLUMN)
-    sources = role_index()[COLUMN, : clean["pattern"].shape[1]] == ROLES.index("a_i")
+    sources = role_index()[COLUMN, : clean["pattern"].shape[-1]] == ROLES.index("a_i")
     donor = torch.arange(200).flip(0)
     values = trace_hooks(
         network, data.tokens, COLUMN, edits=cut_edits(network, clean, sources, "v", donor)
@@ -57,7 +58,7 @@ def test_keys_and_values_are_cut_apart_although_their_weights_are_one(data):
 
 
 def test_only_the_edges_that_the_handbuilt_adder_uses_matter(data):
-    network = network_of(handbuilt_adder())
+    network = specimen_of(handbuilt_adder())
     table = cut_edges(network, data, (COLUMN,), torch.Generator().manual_seed(0))
     total = table[(table["path"] == "total") & (table["norm"] == "live")]
     accuracy = total.pivot(index="role", columns="cut", values="accuracy")
@@ -72,7 +73,7 @@ def test_only_the_edges_that_the_handbuilt_adder_uses_matter(data):
 
 
 def test_frozen_scales_stay_as_they_were(data):
-    network = network_of(Adder(PRESETS["512p"]))
+    network = specimen_of(Adder(PRESETS["512p"]))
     clean = trace_hooks(network, data.tokens, COLUMN)
     edits = {"attn_out": lambda value: 0 * value, **hold(clean, "ln2_scale", "final_scale")}
     edited = trace_hooks(network, data.tokens, COLUMN, edits=edits)
@@ -81,8 +82,8 @@ def test_frozen_scales_stay_as_they_were(data):
 
 
 def test_the_handbuilt_carry_travels_by_values():
-    network = network_of(handbuilt_adder())
-    pairs = carry_pairs(COLUMN, 50, torch.Generator().manual_seed(0))
+    network = specimen_of(handbuilt_adder())
+    pairs = carry_pairs(WRITE_UPS, COLUMN, 50, torch.Generator().manual_seed(0))
     base, source = (
         trace_hooks(network, tokens, COLUMN) for tokens in (pairs.without, pairs.with_carry)
     )

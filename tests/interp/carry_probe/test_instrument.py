@@ -230,7 +230,7 @@ def test_the_command_writes_tables_json_and_figures(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--columns", "11"], "--columns is 11"),
+        (["--columns", "11"], "column 11 is no answer column: give 0 to 10"),
         (["--sites", "hook_z"], "unknown site 'hook_z'"),
         (["--quick", "--full"], "exclude each other"),
         (["--seed", "-1"], "--seed is -1"),

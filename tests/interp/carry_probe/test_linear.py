@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.anatomy.hook_trace import network_of
+from interp.anatomy.hook_trace import specimen_of
 from interp.carry_probe.criteria import present
 from interp.carry_probe.data import FEATURES, probe_inputs
 from interp.carry_probe.linear import Sweep, sweep_probes
@@ -9,6 +9,7 @@ from model.adder import Adder
 from model.config import PRESETS
 from model.factored import init_params
 from model.handbuilt import handbuilt_adder
+from model.layouts import WRITE_UPS
 from model.task import uniform_pairs
 
 COLUMN = 5
@@ -17,10 +18,10 @@ AFTER = ("resid_mid", "in_low", "post")
 
 def sweep(model, sites, features=("carry_in",), columns=(COLUMN,)):
     inits = [Adder(model.config, init_params(model.config, seed)) for seed in (1, 2)]
-    data = probe_inputs(uniform_pairs(2000, torch.Generator().manual_seed(0)))
+    data = probe_inputs(uniform_pairs(2000, torch.Generator().manual_seed(0)), WRITE_UPS)
     return sweep_probes(
-        network_of(model),
-        [network_of(init) for init in inits],
+        specimen_of(model),
+        [specimen_of(init) for init in inits],
         data,
         Sweep(columns=columns, sites=sites, features=features, seed=0),
     )
@@ -93,8 +94,8 @@ def test_a_column_without_any_carry_gives_an_empty_table():
 
 
 def test_the_numbers_do_not_depend_on_the_number_of_processes():
-    data = probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)))
-    network = network_of(handbuilt_adder())
+    data = probe_inputs(uniform_pairs(400, torch.Generator().manual_seed(0)), WRITE_UPS)
+    network = specimen_of(handbuilt_adder())
     one, two = (
         sweep_probes(
             network,

@@ -1,0 +1,2 @@
+from .describe import describe as describe
+from .page import build_page as build_page
