@@ -74,7 +74,7 @@ def build_model(source: Source, folder: Path) -> Section:
             f"to all parameters, on {config.pairs} random sums in float64, has rank {ranks.logits}"
             f"; below the last singular value counted there is a drop by a factor of "
             f"{ranks.gap:.1e}. A network that used all it could would have rank "
-            f"{ranks.nominal - ranks.gauge}."
+            f"{ranks.free}."
         ),
         Table(
             "Counts of parameters and of directions in which the network can move.",
@@ -91,7 +91,7 @@ def build_model(source: Source, folder: Path) -> Section:
                     "number": [
                         ranks.nominal,
                         ranks.gauge,
-                        ranks.nominal - ranks.gauge,
+                        ranks.free,
                         ranks.weights,
                         ranks.logits,
                         ranks.log_probabilities,

@@ -54,7 +54,7 @@ def _table(axis: Axes, table: Tensor, title: str, layout: Layout) -> None:
     for letter in "abs":
         of_number = [i for i, role in enumerate(roles) if role[0] == letter and role[1:].isdigit()]
         ends += [of_number[0], of_number[-1]] if of_number else []
-    axis.set_xticks(ends, [roles[i] for i in ends])
+    axis.set_xticks(ends, [roles[i] for i in ends], fontsize=5.5)
     every = range(0, len(seen), max(1, len(seen) // 12))
     axis.set_yticks(every, [layout.token_names[seen[i]] for i in every], fontsize=5.5)
     axis.set_title(f"{title} of (position, token)", loc="left")

@@ -224,6 +224,6 @@ def write(result: Result, name: str, config: Config, stem: Path) -> None:
     fields = {key: value for key, value in asdict(result).items() if key != "by_column"}
     fields["layout"] = result.layout.to_dict()
     content = {"checkpoint": name, "config": asdict(config), **fields}
-    save_json(content, stem.with_suffix(".json"))
-    save_table(result.by_column, stem.with_suffix(".csv"))
+    save_json(content, stem.parent / f"{stem.name}.json")
+    save_table(result.by_column, stem.parent / f"{stem.name}.csv")
     save_figure(plot(result, name), stem)

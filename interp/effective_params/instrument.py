@@ -69,6 +69,11 @@ class Result:
     spectrum: Float[Tensor, " n"]
     gap: float
 
+    @property
+    def free(self) -> int:
+        """The most directions that are possible: all numbers, less the gauge where it is known."""
+        return self.nominal - (self.gauge or 0)
+
 
 def numerical_rank(values: Float[Tensor, " n"]) -> tuple[int, float]:
     """Count singular values (falling) down to the largest drop that ends below `SMALL`.
@@ -243,7 +248,7 @@ def plot(result: Result) -> Figure:
         )
         lines = [(result.logits, "rank", "C1")]
         if result.gauge is not None:
-            lines.append((result.nominal - result.gauge, "n - gauge", "C2"))
+            lines.append((result.free, "n - gauge", "C2"))
         for place, label, colour in lines:
             style = "-" if label == "rank" else "--"
             axes.axvline(place, color=colour, linestyle=style, lw=1, label=f"{label} = {place}")

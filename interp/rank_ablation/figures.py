@@ -161,7 +161,12 @@ def chain_curves(chains: pd.DataFrame, name: str) -> Figure:
         axis.set(title=matrix, ylim=(-0.04, 1.04), xticks=range(0, int(x.max()) + 1, 2))
     figure.supxlabel("columns that the incoming carry has travelled (0: none comes in)", fontsize=8)
     figure.supylabel("wrong digits", fontsize=8)
-    figure.suptitle(f"{name}: {first['basis']} component replaced by {first['kind']}", fontsize=8)
+    figure.suptitle(
+        f"{name}: {first['basis']} component replaced by {first['kind']}",
+        fontsize=8,
+        x=0.01,
+        ha="left",
+    )
     names, lines = list(handles), list(handles.values())
     figure.legend(lines, names, frameon=False, loc="outside upper right", ncols=len(names))
     return figure

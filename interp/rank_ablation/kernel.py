@@ -206,7 +206,7 @@ def _activate(x, act):
     if act == 1:
         return max(x, one - one)
     if act == 2:
-        return half * x * (one + math.erf(x * type(x)(math.sqrt(0.5))))
+        return half * x * (1 + math.erf(x * type(x)(math.sqrt(0.5))))
     if act == 3:
         inner = x + type(x)(0.044715) * x * x * x
         return half * x * (one + math.tanh(type(x)(math.sqrt(2 / math.pi)) * inner))

@@ -67,7 +67,7 @@ def summarise(ablations: pd.DataFrame, gauges: pd.DataFrame, notes: Sequence[str
         rows.append(row)
         sentences.append(sentence)
     title = f"{names[0]}: which components does it need?"
-    said = (*notes, *sentences)[:SENTENCES]
+    said = (*notes[:2], *sentences)[:SENTENCES]  # all notes are in the details
     return Summary(title, tuple(rows[:ROWS]), said)
 
 
