@@ -91,7 +91,7 @@ $(PACKAGES): pyproject.toml | $(BIN)/python
 
 $(DEV_PACKAGES): pyproject.toml | $(BIN)/python
 	$(INSTALL) "$(TORCH)"
-	$(INSTALL) -e ".[dev]"
+	$(INSTALL) -e ".[dev]" "transformer-lens<4"
 	touch $(PACKAGES) $@
 
 $(TL4_PACKAGES): $(DEV_PACKAGES)
