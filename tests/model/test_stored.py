@@ -4,10 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import is_general
+from model.anyone import read_network
+from model.checkpoint import is_general, shipped, shipped_adders
+from model.decode import count_errors
 from model.errors import InputError
+from model.intervals import clopper_pearson
 from model.parts import OPTIONS as FIELDS
 from model.stored import read_stored, save_network
+from model.task import uniform_pairs
 from tests.network_support import OPTIONS, random_network
 
 
@@ -104,3 +108,13 @@ def test_one_that_is_shipped_is_read_by_name_and_no_checkpoint_of_the_family(
         checkpoint.load("9p")
     with pytest.raises(InputError, match="9p@5"):
         anyone.read_network("9p@5")
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_adders()) - set(shipped())))
+def test_what_is_shipped_errs_as_its_card_says(name: str) -> None:
+    found = read_network(name)
+    measured = found.card["measured"]["uniform"]
+    pairs = uniform_pairs(4_000, torch.Generator().manual_seed(5), found.network.layout)
+    low, high = clopper_pearson(count_errors(found.network, *pairs), 4_000, level=0.9999)
+    assert low <= measured["errors"] / measured["pairs"] <= high
+    assert found.card["lineage"][-1]["command"] == found.card["command"]
