@@ -30,10 +30,9 @@ demo: $(PACKAGES)
 test: $(DEV_PACKAGES)
 	$(MAKE) check
 
-# The two that need one core each go side by side; the tests take two.
+# Types and reference need one core each, the tests two: side by side none waits.
 check: lint
-	$(MAKE) -j 2 types reference
-	$(MAKE) unit
+	$(MAKE) -j 3 types reference unit
 
 lint:
 	$(BIN)/ruff check .
@@ -46,7 +45,8 @@ types:
 SLOW := $(addprefix tests/,test_twice.py train/sweep/test_dask.py train/blocks train/plain \
   interp/rank_ablation/test_any_network.py interp/anatomy/test_any_network.py \
   interp/carry_probe/test_any_adder.py interp/certify_any/test_certificate.py interp/test_bridge.py \
-  analyses/explorer analyses/training_tables)
+  analyses/explorer analyses/training_tables analyses/gallery analyses/repair analyses/dynamics \
+  analyses/figures test_notebook.py)
 
 unit:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(SLOW))

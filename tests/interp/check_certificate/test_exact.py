@@ -1,6 +1,7 @@
 """The second proof confirms what is true, and only that."""
 
 import dataclasses
+import json
 from collections.abc import Container
 from pathlib import Path
 
@@ -21,7 +22,12 @@ from model.adder import Adder
 from model.checkpoint import load
 from model.task import encode
 
-CERTIFIED = sorted(path.parent.name for path in SHIPPED.glob("*/certificate.json"))
+CERTIFIED = sorted(
+    path.parent.name
+    for path in SHIPPED.glob("*/certificate.json")
+    if json.loads(path.read_text())["format"] == 2
+)
+"""The write-ups' family; nothing checks the general certificates (format 3) yet."""
 
 
 @pytest.fixture(autouse=True)
