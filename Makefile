@@ -41,7 +41,7 @@ lint:
 types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Whole files that take long; `make slow` runs them, `make unit` the rest.
+# make slow      the tests that take long, which `make test` leaves out
 SLOW := $(addprefix tests/,test_twice.py train/sweep/test_dask.py train/blocks train/plain \
   interp/rank_ablation/test_any_network.py interp/anatomy/test_any_network.py \
   interp/carry_probe/test_any_adder.py interp/certify_any/test_certificate.py interp/test_bridge.py \
